@@ -1,0 +1,42 @@
+"""The services of the platform: names, ports and the gRPC services each one offers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ServiceEntry:
+    """One model service. ``proto_modules`` are the stub packages that describe its gRPC services."""
+
+    name: str
+    port: int
+    side_port: int
+    grpc_services: tuple[str, ...]
+    proto_modules: tuple[str, ...]
+
+    @property
+    def module(self) -> str:
+        """What ``python -m`` runs."""
+        return f"services.{self.name}"
+
+
+MODEL_SERVICE = "pequod.model.v1.ModelService"
+
+SERVICES: tuple[ServiceEntry, ...] = (
+    ServiceEntry(
+        name="sampler",
+        port=50062,
+        side_port=9062,
+        grpc_services=("pequod.sampler.v1.SamplerService",),
+        proto_modules=("pequod.sampler.v1.sampler_pb2",),
+    ),
+)
+
+
+def entry(name: str) -> ServiceEntry:
+    """The entry called ``name``. Raises KeyError with the known names."""
+    for service in SERVICES:
+        if service.name == name:
+            return service
+    raise KeyError(f"no service {name!r}; services: {', '.join(s.name for s in SERVICES)}")

@@ -1,0 +1,1 @@
+"""The gRPC edge of every process: statuses, interceptors, server life, side port."""

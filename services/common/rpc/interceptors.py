@@ -1,0 +1,148 @@
+"""The one interceptor around every RPC: request id, error to status, metrics, one log line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from services.common import log
+from services.common.errors import Code, Reason, ServiceError
+from services.common.metrics import Metrics
+from services.common.rpc import status
+from services.common.rpc.usage import Context
+
+REQUEST_ID_KEY = "x-request-id"
+
+_VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_logger = logging.getLogger("pequod.rpc")
+
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+def request_id_from(metadata: Any) -> str:
+    """The caller's request id when it is well formed, else a new one."""
+    for key, value in metadata or ():
+        if key == REQUEST_ID_KEY and isinstance(value, str) and _VALID_ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex
+
+
+def internal_error(request_id: str) -> ServiceError:
+    """What a caller learns of a bug: that there is one, and the id to quote."""
+    return ServiceError(Code.INTERNAL, Reason.INTERNAL, f"internal error, request id {request_id}")
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Gives every call an id, maps its errors to rich statuses, counts and times it."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wrap the method's behaviour, whatever its arity."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        method = handler_call_details.method
+        behaviour, make = _behaviour(handler)
+        wrapped = (
+            self._streaming(behaviour, method)
+            if handler.response_streaming
+            else self._single(behaviour, method)
+        )
+        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+
+    def _single(self, behaviour: Any, method: str) -> Any:
+        async def call(request: Any, context: Context) -> Any:
+            async with self._call(method, context):
+                return await behaviour(request, context)
+
+        return call
+
+    def _streaming(self, behaviour: Any, method: str) -> Any:
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+            async with (
+                self._call(method, context),
+                contextlib.aclosing(behaviour(request, context)) as replies,
+            ):
+                async for reply in replies:
+                    yield reply
+
+        return call
+
+    @contextlib.asynccontextmanager
+    async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
+        call_id = request_id_from(context.invocation_metadata())
+        token = log.request_id.set(call_id)
+        context.set_trailing_metadata(((REQUEST_ID_KEY, call_id),))
+        started = time.perf_counter()
+        code = "OK"
+        try:
+            yield
+        except ServiceError as error:
+            code = error.code.name
+            await _abort(context, error, call_id)
+        except (asyncio.CancelledError, GeneratorExit):
+            # grpc cancels the handler both when the caller leaves and when its deadline passes.
+            remaining = context.time_remaining()
+            late = remaining is not None and remaining <= 0
+            code = "DEADLINE_EXCEEDED" if late else "CANCELLED"
+            raise
+        except grpc.aio.AbortError:
+            code = status.grpc_code(_code_number(context)).name
+            raise
+        except Exception:
+            code = "INTERNAL"
+            _logger.exception("unexpected error", extra={"method": method})
+            await _abort(context, internal_error(call_id), call_id)
+        finally:
+            self._record(method, code, time.perf_counter() - started)
+            _reset(token)
+
+    def _record(self, method: str, code: str, seconds: float) -> None:
+        service = self._metrics.service
+        self._metrics.requests.labels(service, method, code).inc()
+        self._metrics.request_seconds.labels(service, method).observe(seconds)
+        level = logging.WARNING if code in {"INTERNAL", "UNKNOWN"} else logging.DEBUG
+        _logger.log(level, "call", extra={"method": method, "code": code, "seconds": round(seconds, 6)})
+
+
+async def _abort(context: Context, error: ServiceError, call_id: str) -> None:
+    rich = status.to_status(error, call_id)
+    metadata: list[tuple[str, str | bytes]] = [*status.trailing(rich), (REQUEST_ID_KEY, call_id)]
+    await context.abort(status.grpc_code(rich.code), rich.message, metadata)
+
+
+def _behaviour(handler: Handler) -> tuple[Any, Any]:
+    """The one behaviour the handler holds, and the grpc function that wraps such a behaviour again."""
+    if handler.request_streaming and handler.response_streaming:
+        return handler.stream_stream, grpc.stream_stream_rpc_method_handler
+    if handler.request_streaming:
+        return handler.stream_unary, grpc.stream_unary_rpc_method_handler
+    if handler.response_streaming:
+        return handler.unary_stream, grpc.unary_stream_rpc_method_handler
+    return handler.unary_unary, grpc.unary_unary_rpc_method_handler
+
+
+def _code_number(context: Context) -> int:
+    code: Any = context.code()  # an int or an enum member, depending on who set it
+    return int(code.value[0]) if isinstance(code, grpc.StatusCode) else int(code or Code.UNKNOWN)
+
+
+def _reset(token: Any) -> None:
+    # An abandoned stream is closed from another context, where the token means nothing.
+    with contextlib.suppress(ValueError):
+        log.request_id.reset(token)

@@ -1,0 +1,175 @@
+"""The life of a service process: start, load, serve, drain on SIGTERM, exit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import signal
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.common.metrics import Metrics
+from services.common.rpc.interceptors import CallInterceptor
+from services.common.rpc.side_port import http_serving, side_app
+from services.common.settings import SettingsError, setting
+
+MAX_MESSAGE_BYTES = 32 * 2**20
+
+_logger = logging.getLogger("pequod.server")
+
+SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A second process on the same port must fail to start, not share the connections.
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Where a service listens and how it ends."""
+
+    host: str = setting("127.0.0.1", env="PEQUOD_HOST", help="Address to listen on.")
+    port: int = setting(0, env="PEQUOD_{SERVICE}_PORT", help="gRPC port.", minimum=0, maximum=65535)
+    side_port: int = setting(
+        0,
+        env="PEQUOD_{SERVICE}_SIDE_PORT",
+        help="HTTP port of /livez, /readyz and /metrics.",
+        minimum=0,
+        maximum=65535,
+    )
+    drain_seconds: float = setting(
+        0.0,
+        env="PEQUOD_DRAIN_SECONDS",
+        help="Seconds between NOT_SERVING and closing the listener, for load balancers to notice.",
+        minimum=0,
+        maximum=300,
+    )
+    grace_seconds: float = setting(
+        30.0,
+        env="PEQUOD_GRACE_SECONDS",
+        help="Seconds that calls in flight have to finish at shutdown.",
+        minimum=0,
+        maximum=3600,
+    )
+    insecure: bool = setting(
+        False, env="PEQUOD_INSECURE", help="Set to 1 to listen on other addresses than loopback without TLS."
+    )
+    log_level: str = setting("info", env="PEQUOD_LOG_LEVEL", help="debug, info, warning or error.")
+
+
+class Service(Protocol):
+    """What a service process brings: its servicers, and its own start and end."""
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        """Add the servicers; return the full names of their gRPC services."""
+
+    async def start(self) -> None:
+        """Load what must be there before the process counts as ready."""
+
+    async def close(self) -> None:
+        """Let go of everything, after the last call ended."""
+
+
+async def serve(service: Service, settings: ServerSettings, metrics: Metrics) -> None:
+    """Run ``service`` until SIGTERM or SIGINT, then drain and return.
+
+    Raises SettingsError for an address that may not be bound, OSError for one that is taken.
+    """
+    check_bind(settings.host, settings.insecure)
+    stop = stop_event()
+    server = grpc.aio.server(interceptors=[CallInterceptor(metrics)], options=SERVER_OPTIONS)
+    names = service.register(server)
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    port = bind(server, settings.host, settings.port)
+    serving = asyncio.Event()
+    app = side_app(metrics.registry, serving.is_set)
+    async with http_serving(app, settings.host, settings.side_port) as side_port, closing(service):
+        await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)
+        await server.start()
+        await service.start()
+        await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.SERVING)
+        serving.set()
+        _logger.info("serving", extra={"port": port, "side_port": side_port})
+        await stop.wait()
+        serving.clear()
+        await drain(server, health_servicer, settings)
+
+
+async def drain(
+    server: grpc.aio.Server, health_servicer: health.aio.HealthServicer, settings: ServerSettings
+) -> None:
+    """Say NOT_SERVING, wait for balancers to notice, close the listener, let calls finish.
+
+    ``stop`` closes the listener at once, so it never comes first.
+    """
+    _logger.info("draining")
+    await health_servicer.enter_graceful_shutdown()
+    await asyncio.sleep(settings.drain_seconds)
+    await server.stop(settings.grace_seconds)
+    _logger.info("stopped")
+
+
+def stop_event() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def check_bind(host: str, insecure: bool) -> None:
+    """Refuse to listen beyond this machine unless the operator insists."""
+    if insecure or is_loopback(host):
+        return
+    raise SettingsError(
+        f"PEQUOD_HOST={host!r} would let other machines in without keys or TLS: "
+        "set PEQUOD_HOST=127.0.0.1, or PEQUOD_INSECURE=1 to insist."
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` can only be reached from this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def bind(server: grpc.aio.Server, host: str, port: int) -> int:
+    """Bind ``server`` to ``host:port`` (0: a free one); returns the port. Raises OSError when it is taken."""
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError:
+        raise OSError(f"cannot listen on {address}: the address is in use or not ours") from None
+
+
+@contextlib.asynccontextmanager
+async def closing(service: Service) -> AsyncIterator[None]:
+    """Close ``service`` when the block ends, however it ends."""
+    try:
+        yield
+    finally:
+        await service.close()
+
+
+async def _set_health(
+    servicer: health.aio.HealthServicer,
+    names: Sequence[str],
+    value: health_pb2.HealthCheckResponse.ServingStatus,
+) -> None:
+    for name in ("", *names):
+        await servicer.set(name, value)

@@ -1,0 +1,78 @@
+"""The HTTP side port of a process: /livez, /readyz and /metrics.
+
+Probes go here because kubelet's gRPC probes know neither TLS nor keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn without signal handlers: the process that embeds it decides when it ends."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+def side_app(registry: CollectorRegistry, ready: Callable[[], bool]) -> Starlette:
+    """The three routes. ``ready`` says whether the process takes requests now."""
+
+    async def livez(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        is_ready = ready()
+        return JSONResponse({"ready": is_ready}, status_code=200 if is_ready else 503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)],
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound TCP socket; ``port`` 0 takes a free one. Raises OSError when the address is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
+    return bound
+
+
+@contextlib.asynccontextmanager
+async def http_serving(app: Starlette, host: str, port: int, grace: int = 5) -> AsyncIterator[int]:
+    """Serve ``app`` on this loop while the block runs; yields the port that was bound.
+
+    On leaving, requests in flight get ``grace`` seconds to finish.
+    """
+    bound = listen(host, port)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=grace
+    )
+    server = QuietServer(config)
+    task = asyncio.create_task(server.serve(sockets=[bound]))
+    try:
+        yield int(bound.getsockname()[1])
+    finally:
+        server.should_exit = True
+        await task
+        bound.close()
