@@ -9,7 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import grpc
 import grpc.aio
@@ -25,7 +25,8 @@ REQUEST_ID_KEY = "x-request-id"
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _logger = logging.getLogger("pequod.rpc")
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+# A string: the class is generic for type checkers only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 def request_id_from(metadata: Any) -> str:
@@ -58,12 +59,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return handler
         method = handler_call_details.method
         behaviour, make = _behaviour(handler)
-        wrapped = (
-            self._streaming(behaviour, method)
-            if handler.response_streaming
-            else self._single(behaviour, method)
-        )
-        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+        wrap = self._streaming if handler.response_streaming else self._single
+        wrapped = wrap(behaviour, method)
+        return cast(Handler, make(wrapped, handler.request_deserializer, handler.response_serializer))
 
     def _single(self, behaviour: Any, method: str) -> Any:
         async def call(request: Any, context: Context) -> Any:
@@ -122,7 +120,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 async def _abort(context: Context, error: ServiceError, call_id: str) -> None:
     rich = status.to_status(error, call_id)
-    metadata: list[tuple[str, str | bytes]] = [*status.trailing(rich), (REQUEST_ID_KEY, call_id)]
+    metadata: tuple[tuple[str, str | bytes], ...] = (*status.trailing(rich), (REQUEST_ID_KEY, call_id))
     await context.abort(status.grpc_code(rich.code), rich.message, metadata)
 
 

@@ -166,10 +166,6 @@ async def closing(service: Service) -> AsyncIterator[None]:
         await service.close()
 
 
-async def _set_health(
-    servicer: health.aio.HealthServicer,
-    names: Sequence[str],
-    value: health_pb2.HealthCheckResponse.ServingStatus,
-) -> None:
+async def _set_health(servicer: health.aio.HealthServicer, names: Sequence[str], value: int) -> None:
     for name in ("", *names):
         await servicer.set(name, value)
