@@ -1,0 +1,88 @@
+# Pequod. `make help` lists the targets; README.md says what they are for.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+# Index to take torch from, e.g. https://download.pytorch.org/whl/cpu (empty: pip's own).
+TORCH_INDEX ?=
+# GPU=1 installs onnxruntime-gpu in place of onnxruntime.
+GPU ?=
+CORPUS ?= $(or $(PEQUOD_CORPUS),../shared/corpus)
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(if $(GPU),gpu,cpu)
+OTHER_RUNTIME := $(if $(GPU),cpu,gpu)
+LOCK := deploy/requirements.lock
+INSTALLED := $(VENV)/.installed-$(RUNTIME)
+STUBS := $(VENV)/.stubs
+BUF := npx --yes @bufbuild/buf@1.75.0
+PROTOS := $(shell find protos -name '*.proto')
+
+# The lock binds every pip call, those inside isolated builds too.
+export PIP_CONSTRAINT := $(LOCK)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup run test test-slow test-gpu lint format protos client lock clean \
+	bench-gateway bench-ngram freeze-protos
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(INSTALLED): pyproject.toml $(LOCK)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pequod needs Python 3.11 or later")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if test -e $(VENV)/.installed-$(OTHER_RUNTIME); then \
+		$(BIN)/pip uninstall --quiet --yes onnxruntime onnxruntime-gpu; \
+		rm -f $(VENV)/.installed-$(OTHER_RUNTIME); fi
+	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	$(BIN)/pip install --quiet --editable '.[$(RUNTIME),train,dev]'
+	@touch $@
+
+$(STUBS): $(INSTALLED) $(PROTOS) protos/generate.py
+	$(BIN)/python protos/generate.py
+	@touch $@
+
+setup: $(STUBS) ## Make .venv, install the locked packages, generate the stubs
+
+run: setup ## Run the platform in the foreground; Ctrl-C ends it
+	@exec $(BIN)/pequod up
+
+test: setup ## Run the tests (under 15 minutes)
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: setup ## Run the long suites
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: setup ## Run the tests that need an accelerator
+	$(BIN)/python -m pytest -m gpu
+
+lint: setup ## ruff, mypy strict, buf (needs Node): the one definition of lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BUF) lint protos
+	$(BUF) breaking protos --against protos/baseline/frozen.binpb
+
+format: setup ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+protos: setup ## Generate the stubs
+
+client: setup ## Build dist/pequod_client-*.whl
+	$(BIN)/python -m build --wheel --outdir dist protos
+
+bench-gateway: setup ## Measure the gateway against a bare echo server
+	$(BIN)/python -m tests.bench.bench_gateway
+
+bench-ngram: setup ## Measure n-gram training, queries and generation (CORPUS=folder)
+	$(BIN)/python -m tests.bench.bench_ngram --corpus $(CORPUS)
+
+lock: ## Resolve the newest versions that fit and write the lock anew
+	deploy/lock.sh $(PYTHON) $(TORCH) $(LOCK)
+
+clean: ## Remove what was built; keeps models, logs and the virtual environment
+	rm -rf dist $(STUBS)
+	find protos -name '*_pb2*.py*' -delete

@@ -1,0 +1,152 @@
+"""The real platform for end-to-end tests: `pequod up` on free ports, in a folder of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from services.common.catalogue import SERVICES
+
+PEQUOD = Path(sys.executable).parent / "pequod"
+
+
+def free_ports(count: int) -> list[int]:
+    """Different free TCP ports."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@dataclass
+class Platform:
+    """A running `pequod up`."""
+
+    grpc: str
+    http: str
+    admin: str
+    folder: Path
+    environment: dict[str, str]
+    process: subprocess.Popen
+    pequod: Path = PEQUOD
+
+    def run(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess:
+        """Run the command line against this platform."""
+        return subprocess.run(
+            [self.pequod, *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def post(self, method: str, body: object) -> tuple[int, dict]:
+        """POST protobuf JSON; returns the HTTP status and the reply."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"{self.http}/{method}", data=data, headers={"content-type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                return reply.status, json.load(reply)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def ready(self) -> bool:
+        """Whether the gateway says that all services are ready."""
+        try:
+            with urllib.request.urlopen(f"{self.http}/readyz", timeout=2) as reply:
+                return reply.status == 200
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
+        except OSError:
+            return False
+
+    def wait_ready(self, timeout: float = 60) -> None:
+        """Wait until ready; fails with the logs when it never is."""
+        deadline = time.monotonic() + timeout
+        while not self.ready():
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                pytest.fail(f"the platform did not become ready\n{self.logs()}")
+            time.sleep(0.1)
+
+    def logs(self) -> str:
+        """The ends of all log files."""
+        files = sorted((self.folder / "var/log").glob("*.log"))
+        return "\n".join(f"--- {f.name}\n{f.read_text(errors='replace')[-4000:]}" for f in files)
+
+    def child(self, module: str) -> psutil.Process:
+        """The process that runs ``module``."""
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if module in process.cmdline():
+                    return process
+        raise LookupError(module)
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """End it as Ctrl-C does; returns the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+def environment(ports: list[int]) -> dict[str, str]:
+    """Our environment with every port replaced."""
+    names = ["PEQUOD_GATEWAY_PORT", "PEQUOD_GATEWAY_HTTP_PORT", "PEQUOD_GATEWAY_ADMIN_PORT"]
+    for service in SERVICES:
+        names += [f"PEQUOD_{service.name.upper()}_PORT", f"PEQUOD_{service.name.upper()}_SIDE_PORT"]
+    values = {name: str(port) for name, port in zip(names, ports, strict=False)}
+    for service in SERVICES:
+        key = f"PEQUOD_{service.name.upper()}"
+        values[f"{key}_BACKENDS"] = f"127.0.0.1:{values[f'{key}_PORT']}"
+    values["PEQUOD_TARGET"] = f"127.0.0.1:{values['PEQUOD_GATEWAY_PORT']}"
+    return {**os.environ, **values}
+
+
+@contextlib.contextmanager
+def started(folder: Path, **extra: str):
+    """`pequod up` in ``folder``; nothing is left running afterwards."""
+    ports = free_ports(3 + 2 * len(SERVICES))
+    variables = {**environment(ports), **extra}
+    with (folder / "up.txt").open("wb") as output:
+        process = subprocess.Popen(
+            [PEQUOD, "up"], env=variables, cwd=folder, stdout=output, stderr=output, start_new_session=True
+        )
+    platform = Platform(
+        grpc=f"127.0.0.1:{ports[0]}",
+        http=f"http://127.0.0.1:{ports[1]}",
+        admin=f"http://127.0.0.1:{ports[2]}",
+        folder=folder,
+        environment=variables,
+        process=process,
+    )
+    try:
+        platform.wait_ready()
+        yield platform
+    finally:
+        if process.poll() is None:
+            platform.stop()
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory):
+    """One platform for every test that only calls it."""
+    with started(tmp_path_factory.mktemp("platform")) as running:
+        yield running
