@@ -1,16 +1,17 @@
 """Shannon's text through every door: command line, gRPC, JSON."""
 
 import json
+import urllib.request
 
 import grpc
 import pytest
-
 from pequod.sampler.v1 import (
     GenerateRequest,
     GenerateStreamRequest,
     NgramOptions,
-    Sampling,
     SamplerServiceStub,
+    Sampling,
+    ScoreRequest,
     Stopping,
 )
 
@@ -62,9 +63,8 @@ def test_another_seed_gives_another_text(stub):
 
 def test_longer_contexts_score_the_book_higher(stub):
     """The lecture's point: the more symbols of context, the more the text reads like the book."""
-    def likelihood(order, text):
-        from pequod.sampler.v1 import ScoreRequest
 
+    def likelihood(order, text):
         return stub.Score(
             ScoreRequest(model="moby-ngram", text=text, ngram=NgramOptions(order=order))
         ).log_likelihood
@@ -76,16 +76,12 @@ def test_longer_contexts_score_the_book_higher(stub):
 
 def test_unbounded_order_recites_the_book(stub):
     reply = stub.Generate(
-        GenerateRequest(
-            model="moby-unbounded", prompt="CALL ME ISHMA", stopping=Stopping(max_tokens=20)
-        )
+        GenerateRequest(model="moby-unbounded", prompt="CALL ME ISHMA", stopping=Stopping(max_tokens=20))
     )
     assert reply.completions[0].text.startswith("EL SOME YEARS AGO")
 
 
 def test_a_stream_as_json_lines(platform):
-    import urllib.request
-
     call = urllib.request.Request(
         f"{platform.http}/pequod.sampler.v1.SamplerService/GenerateStream",
         data=json.dumps(SPEC).encode(),
@@ -93,7 +89,6 @@ def test_a_stream_as_json_lines(platform):
     )
     with urllib.request.urlopen(call, timeout=30) as reply:
         lines = [json.loads(line) for line in reply]
-    assert "".join(line.get("text", "") for line in lines).startswith("") and len(lines) >= 1
     assert lines[-1]["usage"]["model"] == "moby-ngram"
     assert sum(len(line.get("text", "")) for line in lines) == 80
 

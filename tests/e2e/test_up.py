@@ -9,8 +9,8 @@ import time
 import grpc
 import psutil
 import pytest
-
 from pequod.sampler.v1 import GenerateRequest, SamplerServiceStub, Stopping
+
 from tests.e2e.conftest import PEQUOD, environment, free_ports, started
 
 REQUEST = GenerateRequest(model="moby-ngram", prompt="THE ", stopping=Stopping(max_tokens=32))

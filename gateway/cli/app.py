@@ -1,0 +1,54 @@
+"""The commands of ``pequod``, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+from pequod_client import PequodError
+
+from gateway.cli import models, output, platform, text
+
+
+def build() -> typer.Typer:
+    """Every command under its documented name."""
+    app = typer.Typer(
+        help="Pequod: a self-hosted platform for generative AI.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    app.command("up")(platform.up)
+    app.command("serve")(platform.serve)
+    app.command("status")(platform.status)
+    app.command("text")(text.text)
+    app.command("next")(text.next_tokens)
+    app.add_typer(models.app, name="models")
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code. 1: the platform refused, 2: the command line is wrong."""
+    try:
+        code = build()(list(arguments), standalone_mode=False)
+    except PequodError as error:
+        _show(error, as_json="--json" in arguments)
+        return 1
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return int(code or 0)
+
+
+def _show(error: PequodError, as_json: bool) -> None:
+    if as_json:
+        violations = [{"field": v.field, "description": v.description} for v in error.violations]
+        body = {"code": error.code.name, "reason": error.reason, "message": error.message}
+        sys.stderr.write(json.dumps({"error": {**body, "violations": violations}}) + "\n")
+        return
+    output.fail(f"{error.message} ({error.code.name}, request {error.request_id or 'not sent'})")
