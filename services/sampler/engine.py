@@ -19,8 +19,8 @@ class Traits:
     order: int | None = None
     """The largest N of an n-gram model; None for other models."""
     smoothings: frozenset[Smoothing] = field(default_factory=frozenset)
-    begins_from_nothing: bool = True
-    """Whether an empty prompt can be continued."""
+    features: frozenset[str] = field(default_factory=frozenset)
+    """Request fields that not every model understands and this one does: "chat", "structured", "adapter"."""
 
 
 class Engine(Protocol):

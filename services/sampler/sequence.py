@@ -114,6 +114,19 @@ class Output:
     stop_matched: str = ""
     error: Exception | None = None
 
+    def add(self, later: Output) -> None:
+        """Append what a later step gave."""
+        self.text += later.text
+        self.ids += later.ids
+        self.logprob += later.logprob
+        self.positions += later.positions
+        self.prompt_positions += later.prompt_positions
+        self.scored += later.scored
+        self.impossible += later.impossible
+        self.table = later.table or self.table
+        self.finish = later.finish
+        self.stop_matched = later.stop_matched
+
 
 class Sequence:
     """The state of one sequence. Only its engine touches it while it runs."""

@@ -1,4 +1,4 @@
-"""The engine of n-gram models: in a step every sequence draws in turn, block by block, for some milliseconds."""
+"""The engine of n-gram models: in a step the sequences draw in turn, block by block, for a few ms."""
 
 from __future__ import annotations
 
