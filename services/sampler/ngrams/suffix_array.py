@@ -37,11 +37,11 @@ def code(documents: Iterable[Ids], alphabet_size: int) -> npt.NDArray[np.uint8]:
     UNKNOWN ids become separators too, so that no sequence reaches across them.
     """
     unit = np.dtype(f">u{unit_width(alphabet_size)}")
-    separator = np.array([alphabet_size], unit)
-    parts = [np.empty(0, unit)]
+    parts = [np.empty(0, np.uint8)]
     for ids in documents:
-        parts += [np.where(ids < 0, alphabet_size, ids).astype(unit), separator]
-    return np.concatenate(parts).view(np.uint8)
+        ended = np.append(np.where(ids < 0, alphabet_size, ids), alphabet_size)
+        parts.append(ended.astype(unit).view(np.uint8))  # joining the units themselves would undo their order
+    return np.concatenate(parts)
 
 
 def build(text: npt.NDArray[np.uint8], width: int) -> npt.NDArray[Any]:
@@ -65,7 +65,7 @@ class SuffixArray:
         self.width = width
         self._symbols = text.view(f">u{width}")
         self._order = order
-        self._places = order.data
+        self._places = order.view(f"=i{order.itemsize}").data
         self._buffer: Buffer
         self._buffer, self._offset = raw or (text.tobytes(), 0)
 

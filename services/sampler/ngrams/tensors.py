@@ -27,9 +27,9 @@ class MappedTensor:
 
 def map_tensor(path: Path, name: str) -> MappedTensor:
     """Map tensor ``name`` of ``path``. Raises ValueError for a file that is not what its header says."""
-    with path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     try:
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         (header_bytes,) = _LENGTH.unpack_from(mapped)
         begin = _LENGTH.size + header_bytes
         entry = json.loads(mapped[_LENGTH.size : begin])[name]
