@@ -1,0 +1,148 @@
+"""A layer in a local folder: ``<root>/<name>/<version>/`` and ``<root>/<name>/@<alias>``."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from services.common.store.layer import Report, alias_conflict, version_exists
+from services.common.store.manifest import MANIFEST_NAME, Manifest, read_manifest
+
+_STAGING = ".staging"
+_STALE_SECONDS = 24 * 3600.0
+
+
+class DiskLayer:
+    """Versions and aliases under ``root``; safe against other processes doing the same."""
+
+    def __init__(self, root: Path, name: str, writable: bool) -> None:
+        self.root = root
+        self.name = name
+        self.writable = writable
+
+    def versions(self) -> dict[str, tuple[str, ...]]:
+        """Every folder that holds a manifest."""
+        if not self.root.is_dir():
+            return {}
+        found: dict[str, list[str]] = {}
+        for path in self.root.glob(f"*/*/{MANIFEST_NAME}"):
+            if not path.parts[-3].startswith("."):
+                found.setdefault(path.parts[-3], []).append(path.parts[-2])
+        return {name: tuple(versions) for name, versions in found.items()}
+
+    def aliases(self, name: str) -> dict[str, str]:
+        """Every ``@alias`` file of the model."""
+        files = (self.root / name).glob("@*")
+        return {file.name[1:]: _read_alias(file) for file in files}
+
+    def manifest(self, name: str, version: str) -> Manifest:
+        """Read ``model.json``."""
+        path = self.root / name / version / MANIFEST_NAME
+        return read_manifest(path.read_bytes(), f"{name}/{version}/{MANIFEST_NAME}")
+
+    def folder(self, manifest: Manifest, report: Report) -> Path:
+        """The version's own folder."""
+        report(manifest.size_bytes, manifest.size_bytes, "on disk")
+        return self.root / manifest.name / manifest.version
+
+    def publish(self, source: Path, manifest: Manifest) -> None:
+        """Copy into staging, then rename: a folder renames whole, and never onto one that has content."""
+        target = self.root / manifest.name / manifest.version
+        with staging(self.root) as staged:
+            for entry in manifest.files:
+                _copy(source / entry.path, staged / entry.path)
+            _write(staged / MANIFEST_NAME, manifest.to_json().encode())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not move_in(staged, target) and self.manifest(*_key(manifest)).digest != manifest.digest:
+                raise version_exists(manifest)
+
+    def set_alias(self, name: str, alias: str, version: str, expected: str | None) -> str:
+        """Compare and write under the model's lock."""
+        folder = self.root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"@{alias}"
+        with _locked(folder / ".lock"):
+            before = _read_alias(file) if file.exists() else ""
+            if expected is not None and expected != before:
+                raise alias_conflict(name, alias, expected, before)
+            fresh = folder / f".{uuid.uuid4().hex}"
+            _write(fresh, json.dumps({"version": version}).encode())
+            fresh.replace(file)
+            _sync_folder(folder)
+        return before
+
+
+@contextlib.contextmanager
+def staging(root: Path) -> Iterator[Path]:
+    """A fresh folder on ``root``'s filesystem, gone afterwards; leftovers of crashed writers go too."""
+    area = root / _STAGING
+    area.mkdir(parents=True, exist_ok=True)
+    for leftover in area.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+    staged = area / uuid.uuid4().hex
+    staged.mkdir()
+    try:
+        yield staged
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def move_in(staged: Path, target: Path) -> bool:
+    """Rename ``staged`` to ``target``; False, and nothing changed, when ``target`` is there already."""
+    try:
+        staged.rename(target)
+    except OSError as error:
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+            return False
+        raise
+    _sync_folder(target.parent)
+    return True
+
+
+def _key(manifest: Manifest) -> tuple[str, str]:
+    return manifest.name, manifest.version
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as reading, target.open("wb") as writing:
+        shutil.copyfileobj(reading, writing, 1 << 20)
+        writing.flush()
+        os.fsync(writing.fileno())
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_alias(file: Path) -> str:
+    return str(json.loads(file.read_text())["version"])
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock between processes."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,140 @@
+"""Models from a Hugging Face hub (``hf:``) or a Hugging Face directory (``file:``); safe formats only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from httpx2 import HTTPError
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from services.common.errors import Code, Reason, ServiceError, model_not_found
+from services.common.store.layer import Report
+from services.common.store.manifest import Kind, Manifest, ModelVersion, describe_files
+from services.common.store.reference import Reference
+from services.common.store.safety import PICKLE_SUFFIXES, SAFE_PATTERNS, unsafe
+
+_CAUSAL = ("ForCausalLM", "LMHeadModel")
+_UNREACHABLE = (HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
+
+
+class Hub:
+    """Fetches snapshots into ``cache``; HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE mean what they always do."""
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache / "hub"
+
+    def folder(self, reference: Reference, report: Report) -> Path:
+        """The snapshot of a repository at a pinned commit; from the cache when the hub is away."""
+        name = f"hf:{reference.repo}"
+        try:
+            commit = self._pin(reference)
+            report(0, 0, f"fetching {name}@{commit[:12]}")
+            # The library resumes a broken download by itself and fetches only what it lacks.
+            return self._snapshot(reference.repo, commit)
+        except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
+            raise _not_there(name, reference, error) from None
+        except _UNREACHABLE as error:
+            return self._cached(name, reference, error)
+
+    def _pin(self, reference: Reference) -> str:
+        """The commit that the revision names now, after a look at the repository's files."""
+        info = HfApi().model_info(reference.repo, revision=reference.revision or None, timeout=10)
+        refuse_pickles(f"hf:{reference.repo}", [sibling.rfilename for sibling in info.siblings or ()])
+        return str(info.sha)
+
+    def _snapshot(self, repo: str, revision: str | None, local_only: bool = False) -> Path:
+        path = snapshot_download(
+            repo,
+            revision=revision,
+            cache_dir=self._cache,
+            allow_patterns=SAFE_PATTERNS,
+            local_files_only=local_only,
+        )
+        return Path(path)
+
+    def _cached(self, name: str, reference: Reference, cause: Exception) -> Path:
+        try:
+            return self._snapshot(reference.repo, reference.revision or None, local_only=True)
+        except (LocalEntryNotFoundError, OSError):
+            raise ServiceError(
+                Code.UNAVAILABLE,
+                Reason.HUB_UNREACHABLE,
+                f"{name} is not in the cache and the hub does not answer: {type(cause).__name__}",
+                retry_after=30.0,
+                resource=("model", name),
+            ) from None
+
+
+def describe(name: str, version: str, folder: Path, layer: str) -> ModelVersion:
+    """A manifest for a Hugging Face directory, from its ``config.json`` and its safe files."""
+    config = _config(name, folder)
+    names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    refuse_pickles(name, names)
+    architectures = [str(each) for each in config.get("architectures") or ()]
+    causal = any(each.endswith(_CAUSAL) for each in architectures)
+    manifest = Manifest(
+        name=name,
+        version=version,
+        kind=Kind.LANGUAGE_MODEL if causal else Kind.TEXT_EMBEDDER,
+        family=str(config.get("model_type", "")),
+        config=config,
+        files=describe_files(folder, [each for each in names if Path(each).suffix in _SAFE]),
+        created=datetime.fromtimestamp((folder / "config.json").stat().st_mtime, UTC),
+    )
+    return ModelVersion(manifest, layer)
+
+
+def local_folder(reference: Reference, roots: Sequence[Path]) -> Path:
+    """The directory a ``file:`` reference names, when one of ``roots`` holds it."""
+    folder = Path(reference.path).expanduser().resolve()
+    if not any(folder.is_relative_to(root.resolve()) for root in roots):
+        allowed = ", ".join(str(root) for root in roots) or "none"
+        raise ServiceError(
+            Code.INVALID_ARGUMENT,
+            Reason.UNSAFE_PATH,
+            f"model: file:{reference.path} is outside the allowed folders ({allowed}); set PEQUOD_FILE_ROOTS",
+        )
+    if not folder.is_dir():
+        raise model_not_found(f"file:{reference.path}", ())
+    return folder
+
+
+def refuse_pickles(name: str, files: Iterable[str]) -> None:
+    """Refuse a repository whose only weights are pickles."""
+    suffixes = {Path(file).suffix for file in files}
+    if not suffixes & {".safetensors", ".onnx"} and suffixes & PICKLE_SUFFIXES:
+        raise unsafe(f"{name} has its weights only as pickles, which can run code when read; use safetensors")
+
+
+_SAFE = frozenset(pattern.removeprefix("*") for pattern in SAFE_PATTERNS)
+
+
+def _config(name: str, folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    try:
+        return dict(json.loads(file.read_text()))
+    except FileNotFoundError:
+        raise model_not_found(name, ()) from None
+    except ValueError:
+        raise unsafe(f"{name}: config.json is no JSON object") from None
+
+
+def _not_there(name: str, reference: Reference, error: Exception) -> ServiceError:
+    if isinstance(error, GatedRepoError):
+        message = f"{name} is gated: accept its terms on the hub and set HF_TOKEN"
+        return ServiceError(Code.PERMISSION_DENIED, Reason.MODEL_NOT_FOUND, message, resource=("model", name))
+    revision = f" at revision {reference.revision!r}" if isinstance(error, RevisionNotFoundError) else ""
+    message = f"the hub has no model {name}{revision}"
+    return ServiceError(Code.NOT_FOUND, Reason.MODEL_NOT_FOUND, message, resource=("model", name))

@@ -1,0 +1,60 @@
+"""What a store layer can do. Methods block; the store calls them in threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from services.common.errors import Code, Reason, ServiceError
+from services.common.store.manifest import Manifest
+
+Report = Callable[[int, int, str], None]
+"""Takes (done, total, message) as a fetch goes on; bytes."""
+
+
+class Layer(Protocol):
+    """One place that holds model versions and aliases."""
+
+    name: str
+    writable: bool
+
+    def versions(self) -> dict[str, tuple[str, ...]]:
+        """The versions of every model. Raises OSError when the place is away."""
+
+    def aliases(self, name: str) -> dict[str, str]:
+        """What each alias of ``name`` points at; "" for one that was removed here."""
+
+    def manifest(self, name: str, version: str) -> Manifest:
+        """The manifest of a version that ``versions`` listed."""
+
+    def folder(self, manifest: Manifest, report: Report) -> Path:
+        """A local folder with the version's files; fetches them when the place is remote."""
+
+    def publish(self, source: Path, manifest: Manifest) -> None:
+        """Make the version appear, whole or not at all. The same content again is success."""
+
+    def set_alias(self, name: str, alias: str, version: str, expected: str | None) -> str:
+        """Point an alias at ``version`` ("" removes it); returns what it pointed at before.
+
+        With ``expected`` not None: only if it points there now ("": nowhere); ABORTED otherwise.
+        """
+
+
+def version_exists(manifest: Manifest) -> ServiceError:
+    """ALREADY_EXISTS: versions are immutable."""
+    return ServiceError(
+        Code.ALREADY_EXISTS,
+        Reason.VERSION_EXISTS,
+        f"{manifest.name}:{manifest.version} exists with other content; a version never changes",
+        resource=("model", f"{manifest.name}:{manifest.version}"),
+    )
+
+
+def alias_conflict(name: str, alias: str, expected: str, found: str) -> ServiceError:
+    """ABORTED: somebody moved the alias in between."""
+    return ServiceError(
+        Code.ABORTED,
+        Reason.ALIAS_CONFLICT,
+        f"{name}@{alias} points at {found or 'nothing'}, not at {expected or 'nothing'}",
+    )

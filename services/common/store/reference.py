@@ -1,0 +1,95 @@
+"""Model references: ``name``, ``name@alias``, ``name:version``, ``hf:repo[@revision]``, ``file:path``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from services.common.errors import Code, Reason, ServiceError, invalid
+
+DEFAULT_ALIAS = "production"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+_VERSION = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
+_ALIAS = re.compile(r"[a-z][a-z0-9-]{0,63}")
+_REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
+_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A parsed reference; exactly one of ``name``, ``repo`` and ``path`` is set."""
+
+    name: str = ""
+    alias: str = ""
+    version: str = ""
+    repo: str = ""
+    revision: str = ""
+    path: str = ""
+
+
+def parse_reference(text: str) -> Reference:
+    """Parse a reference from a request's field ``model``. Raises INVALID_ARGUMENT naming the field."""
+    if text.startswith("hf:"):
+        repo, _, revision = text[3:].partition("@")
+        return Reference(
+            repo=_match(_REPO, repo, text), revision=revision and _match(_REVISION, revision, text)
+        )
+    if text.startswith("file:"):
+        return Reference(path=_safe_path(text))
+    name, at, alias = text.partition("@")
+    if at:
+        return Reference(name=check_name(name), alias=check_alias(alias))
+    name, colon, version = text.partition(":")
+    if colon:
+        return Reference(name=check_name(name), version=check_version(version))
+    return Reference(name=check_name(name))
+
+
+def check_name(name: str, field: str = "model") -> str:
+    """``name`` when it may name a model. Raises INVALID_ARGUMENT."""
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise _unsafe(name) if ".." in name or "/" in name else invalid(field, _name_rule(name))
+    return name
+
+
+def check_version(version: str, field: str = "model") -> str:
+    """``version`` when it may name a version. Raises INVALID_ARGUMENT."""
+    if not _VERSION.fullmatch(version) or ".." in version:
+        raise invalid(field, f"version {version!r} must be 1..64 letters, digits, '.', '_' or '-'")
+    return version
+
+
+def check_alias(alias: str, field: str = "model") -> str:
+    """``alias`` when it may be one. Raises INVALID_ARGUMENT."""
+    if not _ALIAS.fullmatch(alias):
+        raise invalid(field, f"alias {alias!r} must be 1..64 of a-z, 0-9 and '-', beginning with a letter")
+    return alias
+
+
+def _name_rule(name: str) -> str:
+    return (
+        f"name {name[:80]!r} must be 1..128 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit"
+    )
+
+
+def _match(pattern: re.Pattern[str], part: str, text: str) -> str:
+    if ".." in part:
+        raise _unsafe(text)
+    if not pattern.fullmatch(part):
+        raise invalid("model", f"{text[:80]!r} is no reference of the form hf:owner/name[@revision]")
+    return part
+
+
+def _safe_path(text: str) -> str:
+    path = text.removeprefix("file:")
+    if ".." in path.split("/") or "\0" in path:
+        raise _unsafe(text)
+    if not path:
+        raise invalid("model", "'file:' names no path")
+    return path
+
+
+def _unsafe(text: str) -> ServiceError:
+    error = invalid("model", f"{text[:80]!r} may not leave the store: '..' and '/' are refused")
+    return ServiceError(Code.INVALID_ARGUMENT, Reason.UNSAFE_PATH, error.message, violations=error.violations)

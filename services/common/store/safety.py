@@ -1,0 +1,97 @@
+"""Model files are treated as code: what may be read, and how a changed or executable one is found."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from services.common.errors import Code, Reason, ServiceError
+
+if TYPE_CHECKING:
+    from services.common.store.manifest import Manifest
+
+SAFE_SUFFIXES = frozenset(
+    {".safetensors", ".onnx", ".json", ".jsonl", ".txt", ".md", ".model", ".tiktoken", ".jinja"}
+)
+SAFE_PATTERNS = [f"*{suffix}" for suffix in sorted(SAFE_SUFFIXES)]
+PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz"})
+
+# Verified files, by what tells an untouched file from a changed one without reading it.
+_Stamp = tuple[str, int, int, int]
+
+
+def check_path(path: str) -> str:
+    """``path`` when it stays inside its folder. Raises INVALID_ARGUMENT, reason UNSAFE_PATH."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+        raise ServiceError(
+            Code.INVALID_ARGUMENT,
+            Reason.UNSAFE_PATH,
+            f"file path {path!r} must stay inside the model's folder",
+        )
+    return path
+
+
+def check_format(file: Path) -> None:
+    """Refuse a file that could run code when read. Raises FAILED_PRECONDITION, reason UNSAFE_FORMAT.
+
+    TorchScript archives are pickles too: they are read only as exports, by their digest.
+    """
+    if file.suffix not in SAFE_SUFFIXES:
+        hint = "a pickle can run code when read; " if file.suffix in PICKLE_SUFFIXES else ""
+        raise unsafe(f"{file.name}: {hint}only safetensors, ONNX and JSON or text files are read")
+    with file.open("rb") as opened:
+        head = opened.read(4)
+    if head[:1] == b"\x80" and file.suffix not in {".safetensors", ".onnx"}:
+        raise unsafe(f"{file.name} is a pickle under another name")
+    if head == b"PK\x03\x04" and zipfile.is_zipfile(file):
+        raise unsafe(f"{file.name} is a zip archive (a pickle in disguise), not what its name says")
+
+
+def verify(folder: Path, manifest: Manifest, verified: set[_Stamp]) -> None:
+    """Check that ``folder`` holds exactly the manifest's content, and nothing executable.
+
+    ``verified`` remembers files already read, so that reloading a large model is cheap.
+    Raises DATA_LOSS, reason FILE_TAMPERED, naming the file.
+    """
+    root = folder.resolve()
+    for entry in manifest.files:
+        file = folder / check_path(entry.path)
+        if not file.resolve().is_relative_to(root):
+            raise tampered(manifest, entry.path, "it is a link that leaves the model's folder")
+        if not file.is_file():
+            raise tampered(manifest, entry.path, "it is missing")
+        status = file.stat()
+        stamp = (entry.sha256, status.st_size, status.st_mtime_ns, status.st_ino)
+        if stamp in verified:
+            continue
+        _check_content(file, entry.size_bytes, entry.sha256, manifest, entry.path)
+        check_format(file)
+        verified.add(stamp)
+
+
+def tampered(manifest: Manifest, path: str, what: str) -> ServiceError:
+    """DATA_LOSS for one file of a model."""
+    return ServiceError(
+        Code.DATA_LOSS,
+        Reason.FILE_TAMPERED,
+        f"{manifest.name}:{manifest.version}: file {path}: {what}",
+        resource=("file", path),
+    )
+
+
+def unsafe(message: str) -> ServiceError:
+    """FAILED_PRECONDITION, reason UNSAFE_FORMAT."""
+    return ServiceError(Code.FAILED_PRECONDITION, Reason.UNSAFE_FORMAT, message)
+
+
+def _check_content(file: Path, size: int, sha256: str, manifest: Manifest, path: str) -> None:
+    found = file.stat().st_size
+    if found != size:
+        raise tampered(manifest, path, f"it has {found} bytes where the manifest says {size}")
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    if digest != sha256:
+        raise tampered(manifest, path, f"its sha256 is {digest[:16]}…, the manifest says {sha256[:16]}…")
