@@ -1,0 +1,135 @@
+"""The gateway's parts put together: three listeners on one loop, and the one pipeline behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from starlette.applications import Starlette
+from starlette.routing import Route as HttpRoute
+
+from gateway.grpc_door import GrpcDoor
+from gateway.health import Health
+from gateway.methods import MODELS, Method, grpc_services, method_table
+from gateway.middleware.admission import Admission
+from gateway.middleware.identify import Identify
+from gateway.middleware.route import Route
+from gateway.middleware.sanity import Sanity
+from gateway.middleware.settle import Settle
+from gateway.models import ModelDirectory
+from gateway.pipeline import Proceed, compose
+from gateway.routes.rpc import RpcDoor
+from gateway.routes.status import public_status
+from gateway.settings import GatewaySettings, Listeners
+from gateway.upstream.backend import Backend
+from gateway.upstream.forward import Forward
+from gateway.upstream.pool import Pool
+from services.common.metrics import Metrics
+from services.common.rpc.server import SERVER_OPTIONS, bind, check_bind, stop_event
+from services.common.rpc.side_port import http_serving, side_app
+
+_logger = logging.getLogger("pequod.gateway")
+
+
+def pipeline(
+    settings: GatewaySettings, methods: Mapping[str, Method], pools: Mapping[str, Pool], metrics: Metrics
+) -> Proceed:
+    """What happens to every call, in this order, whichever door it comes in by."""
+    forward = Forward(metrics)
+    return compose(
+        [
+            Identify(),  # ids and trace context
+            Settle(metrics),  # counts and times what comes after, however it ends
+            Sanity(settings.policy),  # sizes, and a deadline for every call
+            Admission([*pools, MODELS], settings.policy, metrics),  # a place, or a bounded queue for one
+            Route(pools, ModelDirectory(pools, methods, forward)),  # which service
+            forward,  # which backend; the call itself, and its one retry
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where a running gateway listens."""
+
+    grpc: int
+    http: int
+    admin: int
+
+
+async def serve(settings: GatewaySettings, metrics: Metrics) -> None:
+    """Run until SIGTERM or SIGINT, then drain and return.
+
+    Raises SettingsError for an address that may not be bound, OSError for one that is taken.
+    """
+    stop = stop_event()
+    async with running(settings, metrics) as ports:
+        _logger.info("serving", extra={"ports": vars(ports)})
+        await stop.wait()
+
+
+@contextlib.asynccontextmanager
+async def running(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator[Ports]:
+    """A gateway that serves while the block runs, and drains when it ends."""
+    listeners = settings.listeners
+    check_bind(listeners.host, listeners.insecure)
+    methods = method_table(settings.services)
+    pools = {
+        name: Pool(name, [Backend(address) for address in addresses], metrics)
+        for name, addresses in settings.backends.items()
+    }
+    health_state = Health(settings.services, pools)
+    chain = pipeline(settings, methods, pools, metrics)
+    server = _grpc_server(settings, methods, chain, health_state)
+    public = Starlette(
+        routes=[*public_status(health_state), HttpRoute("/{service}/{method}", RpcDoor(methods, chain))]
+    )
+    admin = side_app(metrics.registry, lambda: health_state.ready)
+    async with contextlib.AsyncExitStack() as stack, contextlib.AsyncExitStack() as http:
+        stack.push_async_callback(_close, pools)
+        port = bind(server, listeners.host, listeners.port)
+        host, grace = listeners.host, int(listeners.grace_seconds)
+        admin_port = await stack.enter_async_context(http_serving(admin, host, listeners.admin_port))
+        http_port = await http.enter_async_context(http_serving(public, host, listeners.http_port, grace))
+        follower = asyncio.create_task(health_state.follow())
+        for pool in pools.values():
+            pool.watch(health_state.changed)
+        await server.start()
+        try:
+            yield Ports(port, http_port, admin_port)
+        finally:
+            follower.cancel()
+            await _drain(server, http, health_state, listeners)
+
+
+def _grpc_server(
+    settings: GatewaySettings, methods: Mapping[str, Method], chain: Proceed, health_state: Health
+) -> grpc.aio.Server:
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    health_pb2_grpc.add_HealthServicer_to_server(health_state.servicer, server)
+    names = (*grpc_services(settings.services), health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    server.add_generic_rpc_handlers((GrpcDoor(methods, chain),))  # last: it answers for unknown methods too
+    return server
+
+
+async def _drain(
+    server: grpc.aio.Server, http: contextlib.AsyncExitStack, health_state: Health, listeners: Listeners
+) -> None:
+    """Say NOT_SERVING, wait for balancers to notice, close both doors, let calls finish."""
+    _logger.info("draining")
+    await health_state.drain()
+    await asyncio.sleep(listeners.drain_seconds)
+    await asyncio.gather(server.stop(listeners.grace_seconds), http.aclose())
+    _logger.info("stopped")
+
+
+async def _close(pools: Mapping[str, Pool]) -> None:
+    for pool in pools.values():
+        await pool.close()

@@ -1,0 +1,1 @@
+"""The HTTP doors: RPCs as JSON, and the state of the gateway."""

@@ -1,0 +1,109 @@
+"""One replica of a service: its channel, and what is known of its health."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from gateway.methods import Method
+from gateway.upstream.outlier import Outlier
+from services.common.rpc.server import MAX_MESSAGE_BYTES
+
+FIRST_DELAY = 0.05
+LONGEST_DELAY = 1.0
+"""Seconds between attempts to reach a backend that is down."""
+
+_logger = logging.getLogger("pequod.gateway")
+
+_CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.enable_http_proxy", 0),
+    # Two backends must never share a connection, whatever their addresses resolve to.
+    ("grpc.use_local_subchannel_pool", 1),
+    # The gateway's own rule decides about retries; grpc's would not know of `x-accepted`.
+    ("grpc.enable_retries", 0),
+    ("grpc.service_config_disable_resolution", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # Notices a peer that vanished without closing; slower than what our servers allow.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+
+class Backend:
+    """A channel with the number of calls on it and two opinions of its health: its own, and ours."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.serving = False
+        self.outstanding = 0
+        self.outlier = Outlier()
+        # A name may stand for many addresses: calls, not connections, are spread over them.
+        policy = "pick_first" if _is_ip(address) else "round_robin"
+        options = (*_CHANNEL_OPTIONS, ("grpc.lb_policy_name", policy))
+        self.channel = grpc.aio.insecure_channel(address, options=options)
+        self._stubs: dict[str, Any] = {}
+
+    def stub(self, method: Method) -> Any:
+        """The multi-callable of ``method``, of its true arity, that takes and gives serialized messages."""
+        stub = self._stubs.get(method.path)
+        if stub is None:
+            stub = self._stubs[method.path] = self._make_stub(method)
+        return stub
+
+    def _make_stub(self, method: Method) -> Any:
+        if method.request_streaming and method.response_streaming:
+            return self.channel.stream_stream(method.path)
+        if method.request_streaming:
+            return self.channel.stream_unary(method.path)
+        if method.response_streaming:
+            return self.channel.unary_stream(method.path)
+        return self.channel.unary_unary(method.path)
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Keep ``serving`` true to what the backend says of itself, until cancelled."""
+        stub: Any = health_pb2_grpc.HealthStub(self.channel)  # the stubs promise less than there is
+        delay = FIRST_DELAY
+        while True:
+            try:
+                async for reply in stub.Watch(health_pb2.HealthCheckRequest()):
+                    delay = FIRST_DELAY
+                    self._say(reply.status == health_pb2.HealthCheckResponse.SERVING, changed)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    _logger.warning(
+                        "health watch failed", extra={"backend": self.address, "code": error.code().name}
+                    )
+            self._say(False, changed)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, LONGEST_DELAY)
+
+    async def close(self) -> None:
+        """Close the channel; calls on it end."""
+        await self.channel.close()
+
+    def _say(self, serving: bool, changed: Callable[[], None]) -> None:
+        if serving != self.serving:
+            self.serving = serving
+            _logger.info("backend is %s", "up" if serving else "down", extra={"backend": self.address})
+            changed()
+
+
+def _is_ip(address: str) -> bool:
+    try:
+        ipaddress.ip_address(address.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return False
+    return True
