@@ -1,4 +1,4 @@
-"""Which models are in memory: loads, leases, the memory budget, and alias switches that no request notices."""
+"""Which models are in memory: loads, leases, the memory budget, and switches that no request notices."""
 
 from __future__ import annotations
 
@@ -7,74 +7,16 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
-from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
 from services.common.errors import Code, Reason, ServiceError, loading, model_not_found
 from services.common.metrics import Metrics
+from services.common.residency.contract import Key, Loader, M, Resident, Standing, State
 from services.common.store import ModelStore, ModelVersion, Report
-
-M = TypeVar("M")
-Key = tuple[str, str]
 
 FAILED_LOAD_PAUSE = 1.0  # seconds in which a failed load is reported again instead of tried again
 
 _logger = logging.getLogger("pequod.residency")
-
-
-class State(Enum):
-    """Where a version stands in this process; the names are ``pequod.model.v1.ModelState``'s."""
-
-    AVAILABLE = "available"
-    PULLING = "pulling"
-    LOADING = "loading"
-    READY = "ready"
-    UNLOADING = "unloading"
-    FAILED = "failed"
-
-
-class Loader(Protocol[M]):
-    """Turns a version's files into something that answers requests. Every method runs in a thread."""
-
-    kinds: frozenset[str]
-
-    def memory_bytes(self, version: ModelVersion, path: Path) -> int:
-        """Bytes the loaded model will hold."""
-
-    def load(self, version: ModelVersion, path: Path) -> M:
-        """Read the files of ``path``, which have been checked."""
-
-    def warm_up(self, model: M) -> None:
-        """Run it once, so that the first request is not the slow one."""
-
-    def close(self, model: M) -> None:
-        """Let go of it; nobody uses it any more."""
-
-
-@dataclass(eq=False)
-class Resident(Generic[M]):
-    """A model in memory."""
-
-    version: ModelVersion
-    model: M
-    memory_bytes: int
-    leases: int = 0
-    last_used: float = 0.0
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What a watcher sees of a version: its state and the progress of the work under way."""
-
-    state: State
-    completed: int = 0
-    total: int = 0
-    message: str = ""
-    error: str = ""
-    memory_bytes: int = 0
 
 
 class ModelManager(Generic[M]):
@@ -185,15 +127,18 @@ class ModelManager(Generic[M]):
         last: Standing | None = None
         while True:
             async with self._changed:
-                await self._changed.wait_for(lambda: self.standing(version) != last)
+                while self.standing(version) == last:
+                    await self._changed.wait()
                 last = self.standing(version)
             yield last
 
     async def _resident(self, reference: str) -> Resident[M]:
         version = self._views.get(reference) or await self._resolve(reference)
         resident = self._residents.get(version.key)
-        if resident is None:
-            resident = await self._load_soon(version, reference)
+        # A model that was loaded just now may be evicted for another before this task goes on.
+        while resident is None:
+            loaded = await self._load_soon(version, reference)
+            resident = loaded if self._residents.get(version.key) is loaded else None
         self._views.setdefault(reference, version)
         return resident
 

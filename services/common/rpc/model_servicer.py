@@ -1,0 +1,222 @@
+"""pequod.model.v1.ModelService over a ModelManager: validates, converts, calls."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from typing import Any
+
+from google.protobuf import json_format
+from pequod.common.v1 import Progress, Usage
+from pequod.model import v1 as pb
+
+from services.common.errors import invalid, unsupported
+from services.common.residency import ModelManager, Standing, State
+from services.common.residency.export import Exported, Exporter
+from services.common.rpc.usage import Context, accepted
+from services.common.store import Kind, ModelVersion
+
+PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+
+_FORMATS = {
+    pb.EXPORT_FORMAT_ONNX: "onnx",
+    pb.EXPORT_FORMAT_TORCHSCRIPT: "torchscript",
+    pb.EXPORT_FORMAT_TRITON: "triton",
+}
+
+
+class ModelServicer(pb.ModelServiceServicer):
+    """The models of one service."""
+
+    def __init__(self, manager: ModelManager[Any], service: str, exporter: Exporter | None = None) -> None:
+        self._manager = manager
+        self._service = service
+        self._exporter = exporter
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        """A page of models by name and version; the token names the last model of the page before."""
+        if request.page_size > MAX_PAGE_SIZE:
+            raise invalid("page_size", f"must be in 0..{MAX_PAGE_SIZE}, got {request.page_size}")
+        versions = await self._manager.list_versions()
+        if request.kind:
+            versions = [v for v in versions if _kind(v) == request.kind]
+        start = _after(versions, request.page_token)
+        page = versions[start : start + (request.page_size or PAGE_SIZE)]
+        more = start + len(page) < len(versions)
+        return pb.ListModelsResponse(
+            models=[self._model(version) for version in page],
+            next_page_token=_token(page[-1]) if more else "",
+            usage=Usage(),
+        )
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        """One model."""
+        version = await self._manager.version_of(_required(request.model))
+        return pb.GetModelResponse(model=self._model(version), usage=_usage(version))
+
+    async def LoadModel(self, request: pb.LoadModelRequest, context: Context) -> pb.LoadModelResponse:
+        """Load and wait until ready."""
+        reference = _required(request.model)
+        await accepted(context)
+        resident, evicted = await self._manager.load(reference)
+        return pb.LoadModelResponse(
+            model=self._model(resident.version), evicted=evicted, usage=_usage(resident.version)
+        )
+
+    async def UnloadModel(self, request: pb.UnloadModelRequest, context: Context) -> pb.UnloadModelResponse:
+        """Unload once the requests that use it have ended."""
+        reference = _required(request.model)
+        await accepted(context)
+        version = await self._manager.unload(reference)
+        return pb.UnloadModelResponse(model=self._model(version), usage=_usage(version))
+
+    async def WatchModel(
+        self, request: pb.WatchModelRequest, context: Context
+    ) -> AsyncIterator[pb.WatchModelResponse]:
+        """The model now and after each change."""
+        version = await self._manager.version_of(_required(request.model))
+        async for standing in self._manager.watch(version):
+            yield self._event(version, standing)
+            failed = standing.state is State.FAILED
+            if request.until and (failed or _state(standing) == request.until):
+                return
+
+    async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
+        """Point an alias at a version."""
+        expected = request.expected_version if request.HasField("expected_version") else None
+        before = await self._manager.set_alias(request.name, request.alias, request.version, expected)
+        reply = pb.SetAliasResponse(previous_version=before, usage=Usage(model=request.name))
+        if request.version:
+            version = await self._manager.version_of(f"{request.name}:{request.version}")
+            reply.model.CopyFrom(self._model(version))
+        return reply
+
+    async def ExportModel(
+        self, request: pb.ExportModelRequest, context: Context
+    ) -> AsyncIterator[pb.ExportModelResponse]:
+        """Export in a thread; its steps are streamed as they come."""
+        target = _FORMATS.get(request.format)
+        if target is None:
+            raise invalid(
+                "format", "must be EXPORT_FORMAT_ONNX, EXPORT_FORMAT_TORCHSCRIPT or EXPORT_FORMAT_TRITON"
+            )
+        if self._exporter is None:
+            raise unsupported(f"the {self._service} service exports no models")
+        version = await self._manager.version_of(_required(request.model))
+        folder = await self._manager.store.fetch(version)
+        await accepted(context)
+        steps: asyncio.Queue[Progress | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def step(done: int, total: int, message: str) -> None:
+            progress = Progress(completed=done, total=total, unit="steps", message=message)
+            loop.call_soon_threadsafe(steps.put_nowait, progress)
+
+        work = asyncio.create_task(
+            asyncio.to_thread(self._exporter.export, version, folder, target, request.force, step)
+        )
+        work.add_done_callback(lambda _: steps.put_nowait(None))
+        while (progress := await steps.get()) is not None:
+            yield pb.ExportModelResponse(progress=progress, usage=_usage(version))
+        yield _export_reply(await work, version)
+
+    def _model(self, version: ModelVersion) -> pb.Model:
+        manifest = version.manifest
+        standing = self._manager.standing(version)
+        model = pb.Model(
+            name=version.name,
+            version=version.version,
+            kind=_kind(version),
+            family=manifest.family,
+            state=_state(standing),
+            memory_bytes=standing.memory_bytes or manifest.size_bytes,
+            aliases=version.aliases,
+            service=self._service,
+            files=[pb.ModelFile(**entry.model_dump()) for entry in manifest.files],
+            inputs=[pb.TensorSpec(**spec.model_dump()) for spec in manifest.inputs],
+            outputs=[pb.TensorSpec(**spec.model_dump()) for spec in manifest.outputs],
+            license=manifest.license,
+            training_data=manifest.training_data,
+            recipe=manifest.recipe,
+            parent=manifest.parent,
+            metrics=manifest.metrics,
+            error=standing.error,
+            digest=version.digest,
+            tenant=manifest.tenant,
+            layer=version.layer,
+        )
+        json_format.ParseDict(manifest.model_dump(mode="json")["config"], model.config)
+        model.create_time.FromDatetime(manifest.created)
+        return model
+
+    def _event(self, version: ModelVersion, standing: Standing) -> pb.WatchModelResponse:
+        event = pb.WatchModelResponse(model=self._model(version), usage=_usage(version))
+        if standing.state in {State.PULLING, State.LOADING}:
+            event.progress.CopyFrom(
+                Progress(
+                    completed=standing.completed,
+                    total=standing.total,
+                    unit="bytes",
+                    message=standing.message,
+                )
+            )
+        return event
+
+
+def _export_reply(exported: Exported, version: ModelVersion) -> pb.ExportModelResponse:
+    return pb.ExportModelResponse(
+        location=str(exported.location),
+        files=[pb.ModelFile(**entry.model_dump()) for entry in exported.files],
+        parity=[
+            pb.Parity(
+                output=figure.output,
+                max_abs_error=figure.max_abs_error,
+                min_cosine=figure.min_cosine,
+                tolerance=figure.tolerance,
+            )
+            for figure in exported.parity
+        ],
+        opset=exported.opset,
+        runtime_versions=dict(exported.runtime_versions),
+        reused=exported.reused,
+        usage=_usage(version),
+    )
+
+
+def _required(reference: str) -> str:
+    if not reference:
+        raise invalid("model", "is required")
+    return reference
+
+
+def _kind(version: ModelVersion) -> pb.ModelKind.ValueType:
+    return pb.ModelKind.Value(f"MODEL_KIND_{Kind(version.manifest.kind).name}")
+
+
+def _state(standing: Standing) -> pb.ModelState.ValueType:
+    return pb.ModelState.Value(f"MODEL_STATE_{standing.state.name}")
+
+
+def _usage(version: ModelVersion) -> Usage:
+    return Usage(model=version.name, version=version.version)
+
+
+def _token(version: ModelVersion) -> str:
+    return base64.urlsafe_b64encode(f"{version.name}\n{version.version}".encode()).decode()
+
+
+def _after(versions: list[ModelVersion], token: str) -> int:
+    """Where the page after ``token`` begins; a model deleted in between moves nothing."""
+    if not token:
+        return 0
+    try:
+        name, _, number = base64.urlsafe_b64decode(token.encode()).decode().partition("\n")
+    except (binascii.Error, UnicodeDecodeError):
+        raise invalid("page_token", "is not one that this service gave") from None
+    keys = [version.key for version in versions]
+    if (name, number) in keys:
+        return keys.index((name, number)) + 1
+    return sum(key < (name, number) for key in keys)
