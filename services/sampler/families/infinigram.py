@@ -6,8 +6,6 @@ context is the longest suffix of the text so far that the corpus holds; nothing 
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 
 from services.sampler.ngrams.alphabet import Alphabet, Ids, alphabet_from_config
-from services.sampler.ngrams.chain import Following, NgramOptions, Scores, Smoothing
+from services.sampler.ngrams.chain import Derive, Following, NgramOptions, Scores, Smoothing
 from services.sampler.ngrams.suffix_array import SuffixArray, build, unit_width
 from services.sampler.ngrams.tensors import map_tensor
 
@@ -31,6 +29,8 @@ class Config:
     """What ``model.json`` says of an infinigram model."""
 
     alphabet: Mapping[str, Any]
+    stored_suffix_array: bool = False
+    """Whether the suffix array is a file of the version; else it is derived from the symbols when loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +139,22 @@ class SuffixChain:
         return low < high and self._suffixes.symbol_after(low, length) != self._separator
 
 
-def load(config: Mapping[str, Any], folder: Path, derived: Path) -> Infinigram:
-    """The model in ``folder``; a suffix array that is not among its files is built once into ``derived``."""
-    alphabet = alphabet_from_config(Config(alphabet=config["alphabet"]).alphabet, folder)
+def load(config: Mapping[str, Any], folder: Path, derive: Derive) -> Infinigram:
+    """The model in ``folder``; a suffix array that is no file of the version is derived once."""
+    checked = Config(config["alphabet"], bool(config.get("stored_suffix_array", False)))
+    alphabet = alphabet_from_config(checked.alphabet, folder)
     text = map_tensor(folder / SYMBOLS_FILE, "symbols")
     width = unit_width(alphabet.size)
-    path = folder / SUFFIX_ARRAY_FILE
-    if not path.exists():
-        path = derived / SUFFIX_ARRAY_FILE
-        if not path.exists():
-            save_suffix_array(build(text.values, width), derived)
-    order = map_tensor(path, "suffix_array").values
+
+    def derive_suffix_array(target: Path) -> dict[str, Any]:
+        save_suffix_array(build(text.values, width), target)
+        return {"symbols": text.values.size // width}
+
+    if not checked.stored_suffix_array:
+        folder = derive("suffix_array", derive_suffix_array)
+    order = map_tensor(folder / SUFFIX_ARRAY_FILE, "suffix_array").values
     if order.size * width != text.values.size:
-        raise ValueError(f"{path.name} has {order.size} places for {text.values.size // width} symbols")
+        raise ValueError(f"the suffix array has {order.size} places for {text.values.size // width} symbols")
     return Infinigram(alphabet, SuffixArray(text.values, order, width, raw=(text.file, text.begin)))
 
 
@@ -162,14 +165,6 @@ def save_symbols(text: npt.NDArray[np.uint8], folder: Path) -> Path:
 
 
 def save_suffix_array(order: npt.NDArray[Any], folder: Path) -> Path:
-    """Write a suffix array, whole or not at all; returns the file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=folder, suffix=".partial")
-    os.close(descriptor)
-    try:
-        save_file({"suffix_array": np.ascontiguousarray(order)}, name)
-        os.replace(name, folder / SUFFIX_ARRAY_FILE)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Write a suffix array; returns the file."""
+    save_file({"suffix_array": np.ascontiguousarray(order)}, folder / SUFFIX_ARRAY_FILE)
     return folder / SUFFIX_ARRAY_FILE

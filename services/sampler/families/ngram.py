@@ -16,7 +16,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from services.sampler.ngrams.alphabet import Alphabet, Ids, alphabet_from_config
-from services.sampler.ngrams.chain import Following, NgramOptions, Scores, Smoothing
+from services.sampler.ngrams.chain import Derive, Following, NgramOptions, Scores, Smoothing
 from services.sampler.ngrams.kneser_ney import KneserNey
 from services.sampler.ngrams.trie import ABSENT, ROOT, Level, Trie
 
@@ -116,8 +116,8 @@ class TrieChain:
         return Scores(np.where(children >= 0, trie.counts[children], 0) / trie.totals[state], used)
 
 
-def load(config: Mapping[str, Any], folder: Path, derived: Path) -> Ngram:
-    """The model in ``folder``. Nothing is derived from it, so ``derived`` is not used."""
+def load(config: Mapping[str, Any], folder: Path, derive: Derive) -> Ngram:
+    """The model in ``folder``; nothing needs to be derived from it."""
     checked = Config(order=int(config["order"]), alphabet=config["alphabet"])
     tensors = load_file(folder / COUNTS_FILE)
     levels = [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -14,6 +15,8 @@ from services.sampler.ngrams.alphabet import Alphabet, Ids
 
 S = TypeVar("S", bound=Hashable)
 Floats = npt.NDArray[np.float64]
+Derive = Callable[[str, Callable[[Path], dict[str, Any]]], Path]
+"""Given a name and a function that fills a folder, the folder of data derived from a version, filled once."""
 
 
 class Smoothing(enum.Enum):

@@ -6,11 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from services.common.store.derived import derive
 from services.sampler.families import infinigram
 from services.sampler.ngrams.chain import NgramOptions
 from services.sampler.ngrams.suffix_array import SuffixArray, build, code, unit_width
 from services.sampler.ngrams.tensors import map_tensor
-from tests.unit.sampler.ngram_models import OPENING, distribution, occurrences, table, unbounded
+from tests.unit.sampler.ngram_models import (
+    OPENING,
+    distribution,
+    no_derived_data,
+    occurrences,
+    table,
+    unbounded,
+)
 
 texts = st.lists(st.text("ab ", max_size=25), min_size=1, max_size=3).filter(any)
 
@@ -111,31 +119,34 @@ def saved(folder, text=OPENING):
 
 def test_a_missing_suffix_array_is_derived_once(tmp_path):
     config = saved(tmp_path)
-    derived = tmp_path / "derived"
-    first = infinigram.load(config, tmp_path, derived)
-    made = derived / infinigram.SUFFIX_ARRAY_FILE
-    stamp = made.stat().st_mtime_ns
-    second = infinigram.load(config, tmp_path, derived)
-    assert made.stat().st_mtime_ns == stamp
-    assert [path.name for path in derived.iterdir()] == [made.name]
-    for model in (first, second):
+    built = []
+
+    def derive_for_test(name, build):
+        def counted(folder):
+            built.append(name)
+            return build(folder)
+
+        return derive(tmp_path / "cache", "0" * 64, name, counted)
+
+    for _ in range(2):
+        model = infinigram.load(config, tmp_path, derive_for_test)
         assert model.count(model.alphabet.encode("the ")) == OPENING.count("the ")
+    assert built == ["suffix_array"]
 
 
-def test_a_shipped_suffix_array_is_used(tmp_path):
-    config = saved(tmp_path)
+def test_a_stored_suffix_array_is_used(tmp_path):
+    config = saved(tmp_path) | {"stored_suffix_array": True}
     text = map_tensor(tmp_path / infinigram.SYMBOLS_FILE, "symbols").values
     infinigram.save_suffix_array(build(text, 1), tmp_path)
-    model = infinigram.load(config, tmp_path, tmp_path / "derived")
+    model = infinigram.load(config, tmp_path, no_derived_data)
     assert model.count(model.alphabet.encode("sea")) == OPENING.count("sea")
-    assert not (tmp_path / "derived").exists()
 
 
 def test_a_suffix_array_of_another_text_is_refused(tmp_path):
-    config = saved(tmp_path)
+    config = saved(tmp_path) | {"stored_suffix_array": True}
     infinigram.save_suffix_array(np.arange(5, dtype=np.int32), tmp_path)
     with pytest.raises(ValueError, match="5 places"):
-        infinigram.load(config, tmp_path, tmp_path / "derived")
+        infinigram.load(config, tmp_path, no_derived_data)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "other"])

@@ -10,7 +10,7 @@ from services.sampler.ngrams import trie as trie_module
 from services.sampler.ngrams.alphabet import UNKNOWN
 from services.sampler.ngrams.chain import NgramOptions
 from services.sampler.ngrams.trie import ABSENT, count_levels
-from tests.unit.sampler.ngram_models import OPENING, distribution, occurrences, table
+from tests.unit.sampler.ngram_models import OPENING, distribution, no_derived_data, occurrences, table
 
 texts = st.lists(st.text("ab ", max_size=25), min_size=1, max_size=3).filter(any)
 
@@ -128,7 +128,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
     levels = count_levels([model.alphabet.encode(OPENING)], model.alphabet.size, 4)
     path = ngram.save(levels, tmp_path)
     config = {"order": 4, "alphabet": {"kind": "text", "characters": model.alphabet.characters}}
-    loaded = ngram.load(config, tmp_path, tmp_path / "derived")
+    loaded = ngram.load(config, tmp_path, no_derived_data)
     assert (loaded.trie.counts == model.trie.counts).all()
     assert (loaded.trie.symbols == model.trie.symbols).all()
     assert (loaded.trie.first_child == model.trie.first_child).all()

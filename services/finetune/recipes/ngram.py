@@ -1,0 +1,189 @@
+"""Recipe ngram: counts all sequences up to N symbols of a corpus into a model version.
+
+python -m services.finetune.recipes.ngram --corpus DIR --order 5 --alphabet shannon --out STORE/NAME/VERSION
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from services.common.store import MANIFEST_NAME, Kind, Manifest, describe_files
+from services.common.store.disk import DiskLayer
+from services.sampler.families import ngram
+from services.sampler.ngrams.alphabet import Alphabet, Ids, alphabet_from_config
+from services.sampler.ngrams.chain import NgramOptions, Smoothing
+from services.sampler.ngrams.trie import count_levels
+
+HELD_OUT = 0.05
+"""Share of each text, its end, that is kept from the counts while the figures are measured."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts to learn from, each a document that no context reaches out of."""
+
+    texts: Sequence[str]
+    description: str = ""
+    license: str = "CC0-1.0"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A corpus in the symbols of its alphabet."""
+
+    alphabet: Alphabet
+    config: dict[str, Any]
+    documents: list[Ids] = field(default_factory=list)
+
+    def heads(self) -> list[Ids]:
+        """The documents without the held-out ends."""
+        return [ids[: _split(ids)] for ids in self.documents]
+
+
+def train(
+    corpus: Corpus, out: Path, order: int = 5, alphabet: str = "shannon", tokenizer: Path | None = None
+) -> Manifest:
+    """Count ``corpus`` into the new version ``out`` = <store>/<name>/<version>; returns its manifest.
+
+    Raises ValueError for a corpus or settings that make no model, FileExistsError for a version that exists.
+    """
+    if order < 1:
+        raise ValueError(f"order must be at least 1, got {order}")
+    encoded = encode(corpus, out, alphabet, tokenizer)
+    started = time.perf_counter()
+    levels = count_levels(encoded.documents, encoded.alphabet.size, order)
+    seconds = time.perf_counter() - started
+    metrics = {f"sequences_order_{n}": float(level.symbols.size) for n, level in enumerate(levels, start=1)}
+    metrics |= held_out_bits(encoded, order)
+    metrics |= {
+        "symbols": float(sum(ids.size for ids in encoded.documents)),
+        "counting_seconds": round(seconds, 3),
+    }
+    ngram.save(levels, out)
+    config = {"order": order, "alphabet": encoded.config}
+    return publish(corpus, out, family="ngram", config=config, metrics=metrics)
+
+
+def encode(corpus: Corpus, out: Path, alphabet: str, tokenizer: Path | None) -> Encoded:
+    """The corpus in the symbols of the alphabet named, and the folder of the new version with its files."""
+    if (out / MANIFEST_NAME).exists():
+        raise FileExistsError(f"{out} holds a version already; a version never changes")
+    config: dict[str, Any] = {"kind": alphabet}
+    out.mkdir(parents=True, exist_ok=True)
+    if alphabet == "text":
+        config["characters"] = "".join(sorted(set().union(*corpus.texts)))
+    elif alphabet == "tokens":
+        if tokenizer is None:
+            raise ValueError("the alphabet 'tokens' needs a tokenizer.json")
+        shutil.copyfile(tokenizer, out / "tokenizer.json")
+        config["file"] = "tokenizer.json"
+    symbols = alphabet_from_config(config, out)
+    documents = [symbols.encode(text) for text in corpus.texts]
+    if not any(ids.size for ids in documents):
+        raise ValueError("the corpus holds no text")
+    return Encoded(symbols, config, documents)
+
+
+def held_out_bits(encoded: Encoded, order: int) -> dict[str, float]:
+    """Bits a symbol of the held-out ends costs under Kneser-Ney, for each N; the counts never saw them."""
+    heads = encoded.heads()
+    if not any(ids.size for ids in heads):
+        return {}
+    model = ngram.Ngram(encoded.alphabet, count_levels(heads, encoded.alphabet.size, order))
+    bits = {}
+    for n in range(1, order + 1):
+        chain = model.chain(NgramOptions(n, Smoothing.KNESER_NEY))
+        scores = [chain.score(ids, _split(ids), ids.size).probabilities for ids in encoded.documents]
+        bits[f"held_out_bits_per_symbol_order_{n}"] = round(-float(np.log2(np.concatenate(scores)).mean()), 4)
+    return bits
+
+
+def publish(
+    corpus: Corpus, out: Path, family: str, config: dict[str, Any], metrics: dict[str, float]
+) -> Manifest:
+    """Write the manifest, last, so that the version appears whole."""
+    for file in out.iterdir():
+        file.chmod(0o644)  # safetensors writes files that only their owner may read
+    manifest = Manifest(
+        name=out.parent.name,
+        version=out.name,
+        kind=Kind.NGRAM,
+        family=family,
+        config=config,
+        files=describe_files(out),
+        license=corpus.license,
+        training_data=corpus.description,
+        recipe=family,
+        metrics=metrics,
+    )
+    (out / MANIFEST_NAME).write_text(manifest.to_json())
+    return manifest
+
+
+def read_corpus(path: Path, pattern: str, description: str = "") -> Corpus:
+    """The UTF-8 texts of a folder that match ``pattern``, by name, or the one file ``path``."""
+    files = sorted(path.glob(pattern)) if path.is_dir() else [path]
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    if not texts:
+        raise ValueError(f"{path} holds no file that matches {pattern!r}")
+    stated = description or f"{len(texts)} texts, {sum(map(len, texts))} characters"
+    return Corpus(texts, stated)
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that every n-gram recipe takes."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    options.add_argument("--corpus", type=Path, required=True, help="a folder of texts, or one text")
+    options.add_argument("--glob", default="*.txt", help="which files of the folder (%(default)s)")
+    options.add_argument("--alphabet", choices=("shannon", "text", "tokens"), default="shannon")
+    options.add_argument("--tokenizer", type=Path, help="tokenizer.json, for the alphabet 'tokens'")
+    options.add_argument(
+        "--out", type=Path, required=True, help="folder of the new version: STORE/NAME/VERSION"
+    )
+    options.add_argument("--training-data", default="", help="what the corpus is, in a sentence")
+    options.add_argument("--alias", default="", help="an alias to point at the new version")
+    return options
+
+
+def finish(manifest: Manifest, out: Path, alias: str) -> None:
+    """Set the alias, if one is asked for, and print the figures."""
+    if alias:
+        DiskLayer(out.parents[1], "out", writable=True).set_alias(
+            manifest.name, alias, manifest.version, None
+        )
+    lines = [f"{name:40} {value:>14.6g}" for name, value in manifest.metrics.items()]
+    sys.stdout.write(
+        "\n".join([f"{manifest.name}:{manifest.version}, {manifest.size_bytes} bytes", *lines, ""])
+    )
+
+
+def _split(ids: Ids) -> int:
+    return int(ids.size * (1 - HELD_OUT))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the recipe from the command line."""
+    options = parser(__doc__)
+    options.add_argument(
+        "--order", type=int, default=5, help="N, the longest sequences counted (%(default)s)"
+    )
+    chosen = options.parse_args(arguments)
+    try:
+        corpus = read_corpus(chosen.corpus, chosen.glob, chosen.training_data)
+        manifest = train(corpus, chosen.out, chosen.order, chosen.alphabet, chosen.tokenizer)
+    except (ValueError, OSError) as error:
+        options.exit(2, f"ngram: {error}\n")
+    finish(manifest, chosen.out, chosen.alias)
+
+
+if __name__ == "__main__":
+    main()
