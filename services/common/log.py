@@ -47,5 +47,5 @@ def configure(service: str, level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("asyncio", "urllib3", "httpx", "uvicorn.access"):
+    for noisy in ("asyncio", "urllib3", "httpx", "httpx2", "uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
