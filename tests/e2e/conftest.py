@@ -9,15 +9,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 
+from pequod.sampler.v1 import GenerateRequest, GenerateResponse, SamplerServiceStub
 from services.common.catalogue import SERVICES
 
 PEQUOD = Path(sys.executable).parent / "pequod"
@@ -143,6 +146,52 @@ def started(folder: Path, **extra: str):
     finally:
         if process.poll() is None:
             platform.stop()
+
+
+class Load:
+    """Callers in threads that keep what they get, until stopped."""
+
+    def __init__(self, target: str, request: GenerateRequest, threads: int = 4):
+        self.outcomes: list[tuple[float, str]] = []
+        self.replies: list[GenerateResponse] = []
+        self._target = target
+        self._request = request
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._call) for _ in range(threads)]
+
+    def _call(self):
+        with grpc.insecure_channel(self._target) as channel:
+            stub = SamplerServiceStub(channel)
+            while not self._stop.is_set():
+                try:
+                    self.replies.append(stub.Generate(self._request, timeout=10))
+                    outcome = "OK"
+                except grpc.RpcError as error:
+                    outcome = error.code().name
+                    time.sleep(0.02)
+                self.outcomes.append((time.monotonic(), outcome))
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def last(self) -> float:
+        """When the newest outcome came."""
+        return self.outcomes[-1][0]
+
+    def wait_for(self, outcome: str, count: int, since: float = 0.0, timeout: float = 30):
+        """Wait until ``outcome`` was seen ``count`` times from ``since`` on."""
+        deadline = time.monotonic() + timeout
+        while sum(o == outcome and at >= since for at, o in list(self.outcomes)) < count:
+            if time.monotonic() > deadline:
+                pytest.fail(f"{outcome} was not seen {count} times: {self.outcomes[-5:]}")
+            time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")

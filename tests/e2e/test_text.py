@@ -5,6 +5,7 @@ import urllib.request
 
 import grpc
 import pytest
+
 from pequod.sampler.v1 import (
     GenerateRequest,
     GenerateStreamRequest,

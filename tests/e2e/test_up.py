@@ -3,15 +3,12 @@
 import os
 import signal
 import subprocess
-import threading
 import time
 
-import grpc
 import psutil
-import pytest
-from pequod.sampler.v1 import GenerateRequest, SamplerServiceStub, Stopping
 
-from tests.e2e.conftest import PEQUOD, environment, free_ports, started
+from pequod.sampler.v1 import GenerateRequest, Stopping
+from tests.e2e.conftest import PEQUOD, Load, environment, free_ports, started
 
 REQUEST = GenerateRequest(model="moby-ngram", prompt="THE ", stopping=Stopping(max_tokens=32))
 
@@ -58,47 +55,8 @@ def test_a_public_address_is_refused_unless_insisted_on(tmp_path):
     assert "PEQUOD_INSECURE=1" in done.stderr
 
 
-class Load:
-    """Callers in threads that count what they get, until stopped."""
-
-    def __init__(self, target: str, threads: int = 4):
-        self.outcomes: list[tuple[float, str]] = []
-        self._stop = threading.Event()
-        self._target = target
-        self._threads = [threading.Thread(target=self._call) for _ in range(threads)]
-
-    def _call(self):
-        with grpc.insecure_channel(self._target) as channel:
-            stub = SamplerServiceStub(channel)
-            while not self._stop.is_set():
-                try:
-                    stub.Generate(REQUEST, timeout=10)
-                    outcome = "OK"
-                except grpc.RpcError as error:
-                    outcome = error.code().name
-                    time.sleep(0.02)
-                self.outcomes.append((time.monotonic(), outcome))
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(30)
-
-    def wait_for(self, outcome: str, count: int, since: float = 0.0, timeout: float = 30):
-        deadline = time.monotonic() + timeout
-        while sum(o == outcome and at >= since for at, o in list(self.outcomes)) < count:
-            if time.monotonic() > deadline:
-                pytest.fail(f"{outcome} was not seen {count} times: {self.outcomes[-5:]}")
-            time.sleep(0.02)
-
-
 def test_kill_9_of_a_service_under_load_recovers_without_a_restart_of_anything_else(tmp_path):
-    with started(tmp_path) as platform, Load(platform.grpc) as load:
+    with started(tmp_path) as platform, Load(platform.grpc, REQUEST) as load:
         load.wait_for("OK", 20)
         gateway = platform.child("gateway").pid
         victim = platform.child("services.sampler")
