@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import click
 import typer
-from pequod_client import PequodError
 
 from gateway.cli import models, output, platform, text
+from pequod_client import PequodError
 
 
 def build() -> typer.Typer:

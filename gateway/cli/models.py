@@ -9,6 +9,10 @@ from typing import Annotated
 
 import typer
 from google.protobuf import json_format
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from gateway.cli import output
+from gateway.cli.connection import connect
 from pequod.common.v1 import Progress as Step
 from pequod.model.v1 import (
     EXPORT_FORMAT_ONNX,
@@ -29,10 +33,6 @@ from pequod.model.v1 import (
     WatchModelRequest,
 )
 from pequod_client import Client
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-from gateway.cli import output
-from gateway.cli.connection import connect
 
 COLUMNS = ("model", "version", "aliases", "kind", "state", "memory#", "service", "licence")
 LOAD_TIMEOUT = 3600.0  # seconds; a pull of a large model takes its time

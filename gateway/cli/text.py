@@ -6,6 +6,10 @@ import enum
 from typing import Annotated
 
 import typer
+from rich.text import Text
+
+from gateway.cli import output
+from gateway.cli.connection import connect
 from pequod.sampler.v1 import (
     SMOOTHING_BACKOFF,
     SMOOTHING_KNESER_NEY,
@@ -17,10 +21,6 @@ from pequod.sampler.v1 import (
     Sampling,
     Stopping,
 )
-from rich.text import Text
-
-from gateway.cli import output
-from gateway.cli.connection import connect
 
 
 class SmoothingChoice(enum.StrEnum):

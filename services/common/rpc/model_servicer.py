@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from google.protobuf import json_format
+
 from pequod.common.v1 import Progress, Usage
 from pequod.model import v1 as pb
-
 from services.common.errors import invalid, unsupported
 from services.common.residency import ModelManager, Standing, State
 from services.common.residency.export import Exported, Exporter

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import grpc.aio
+
 from pequod.common.v1 import Usage
 
 ACCEPTED_KEY = "x-accepted"
