@@ -1,0 +1,91 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+from grpc import aio
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from pequod.diffusion.v1 import DiffusionServiceStub
+from pequod.finetune.v1 import DatasetServiceStub, FineTuneServiceStub
+from pequod.gan.v1 import GanServiceStub
+from pequod.model.v1 import ModelServiceStub
+from pequod.sampler.v1 import GenerateStreamResponse, SamplerServiceStub
+from pequod.tokenizer.v1 import EmbeddingServiceStub, TokenizerServiceStub
+
+from pequod_client import aio_calls
+from pequod_client.connection import TLS, Options, channel_options, key_metadata
+from pequod_client.policy import CallPolicy, RetryPolicy
+from pequod_client.streams import AsyncStream
+from pequod_client.text import TextSettings, generate_request, generate_stream_request
+
+_Stub = TypeVar("_Stub")
+
+
+class AsyncClient:
+    """Every service behind one gateway, for asyncio; see Client.
+
+    ``await client.sampler.Generate(GenerateRequest(...))``. Create it where a loop runs, and use it
+    in an ``async with`` block or await ``close``.
+    """
+
+    def __init__(
+        self,
+        target: str = "127.0.0.1:50051",
+        *,
+        api_key: str | None = None,
+        tls: TLS | None = None,
+        timeout: float = 60.0,
+        stream_timeout: float = 600.0,
+        retry: RetryPolicy | None = None,
+        options: Options = (),
+    ) -> None:
+        """Open a channel to ``target``; the arguments are those of Client."""
+        chosen = channel_options(tls, options)
+        self.channel: aio.Channel = (
+            aio.secure_channel(target, tls.credentials(), chosen)
+            if tls
+            else aio.insecure_channel(target, chosen)
+        )
+        self._policy = CallPolicy(timeout, stream_timeout, retry or RetryPolicy(), key_metadata(api_key))
+        self.models = self.stub(ModelServiceStub)
+        self.sampler = self.stub(SamplerServiceStub)
+        self.tokenizer = self.stub(TokenizerServiceStub)
+        self.embeddings = self.stub(EmbeddingServiceStub)
+        self.diffusion = self.stub(DiffusionServiceStub)
+        self.gan = self.stub(GanServiceStub)
+        self.datasets = self.stub(DatasetServiceStub)
+        self.finetune = self.stub(FineTuneServiceStub)
+        self.health = self.stub(HealthStub)
+
+    def stub(self, make: Callable[[aio.Channel], _Stub]) -> _Stub:
+        """A stub of any other service behind the gateway, with this client's policy."""
+        return aio_calls.with_policy(make(self.channel), self._policy)
+
+    async def text(
+        self, prompt: str, *, timeout: float | None = None, **settings: Unpack[TextSettings]
+    ) -> str:
+        """One completion of ``prompt``; see Client.text."""
+        reply = await self.sampler.Generate(generate_request(prompt, settings), timeout=timeout)
+        return reply.completions[0].text
+
+    def stream_text(
+        self, prompt: str, *, timeout: float | None = None, **settings: Unpack[TextSettings]
+    ) -> AsyncStream[GenerateStreamResponse, str]:
+        """The same piece by piece; leaving the ``async with`` block early ends the generation."""
+        replies = self.sampler.GenerateStream(generate_stream_request(prompt, settings), timeout=timeout)
+        return AsyncStream(aiter(replies), lambda reply: reply.text)
+
+    async def close(self) -> None:
+        """Close the channel; calls that are running are cancelled."""
+        await self.channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,75 @@
+"""Streams that are cancelled when they are left."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, cast
+
+Reply = TypeVar("Reply")
+Item = TypeVar("Item")
+
+
+class Stream(Generic[Reply, Item], Iterator[Item]):
+    """What ``read`` takes from each reply of ``call``, empty things left out.
+
+    Leaving its ``with`` block cancels the call, and so does letting go of the last reference to it.
+    """
+
+    def __init__(self, call: Iterator[Reply], read: Callable[[Reply], Item]) -> None:
+        self._call = call
+        self._read = read
+        self.last: Reply | None = None
+        """The newest reply; at the end it holds usage and, for text, the finish reason."""
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Item:
+        while True:
+            self.last = next(self._call)
+            if item := self._read(self.last):
+                return item
+
+    def cancel(self) -> None:
+        """End the call; the server stops within one step. Cancelling an ended call does nothing."""
+        cast(Any, self._call).cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+
+class AsyncStream(Generic[Reply, Item], AsyncIterator[Item]):
+    """The same over asyncio, with ``async with`` and ``async for``."""
+
+    def __init__(self, call: AsyncIterator[Reply], read: Callable[[Reply], Item]) -> None:
+        self._call = call
+        self._read = read
+        self.last: Reply | None = None
+        """The newest reply; at the end it holds usage and, for text, the finish reason."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Item:
+        while True:
+            self.last = await anext(self._call)
+            if item := self._read(self.last):
+                return item
+
+    def cancel(self) -> None:
+        """End the call; the server stops within one step. Cancelling an ended call does nothing."""
+        cast(Any, self._call).cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
