@@ -69,11 +69,13 @@ def text(
         if as_json:
             output.message_json(client.sampler.Generate(request))
             return
-        output.write(request.prompt)
         # The two requests share their fields and numbers, so one parses as the other.
         stream = GenerateStreamRequest.FromString(request.SerializeToString())
+        written = False
         for piece in client.sampler.GenerateStream(stream):
-            output.write(piece.text)
+            # The prompt appears with the first piece, not before a refusal.
+            output.write(piece.text if written else request.prompt + piece.text)
+            written = True
         output.write("\n")
 
 

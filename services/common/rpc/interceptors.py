@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import re
 import time
@@ -59,7 +60,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return handler
         method = handler_call_details.method
         behaviour, make = _behaviour(handler)
-        wrap = self._streaming if handler.response_streaming else self._single
+        # A stream comes from an async generator, or from a coroutine that writes to the context.
+        wrap = self._streaming if inspect.isasyncgenfunction(behaviour) else self._single
         wrapped = wrap(behaviour, method)
         return cast(Handler, make(wrapped, handler.request_deserializer, handler.response_serializer))
 

@@ -11,7 +11,7 @@ import grpc.aio
 import httpx
 import pytest
 from google.rpc import error_details_pb2, status_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from pequod.common.v1 import Usage
 from pequod.sampler.v1 import (
@@ -255,6 +255,26 @@ async def test_life_not_serving_then_serving_then_drained(monkeypatch):
         assert (await running_call).seed == 1, "a call in flight finishes during the drain"
     await asyncio.wait_for(task, 10)
     assert service.closed
+
+
+async def test_health_can_be_watched_through_the_interceptor(running_health):
+    watch = health_pb2_grpc.HealthStub(running_health).Watch(health_pb2.HealthCheckRequest())
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    watch.cancel()
+
+
+@pytest.fixture
+async def running_health():
+    """A channel to a server whose only servicer is grpc's own health, which writes to the context."""
+    server = grpc.aio.server(interceptors=[CallInterceptor(Metrics("sampler"))])
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    await servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+    await server.stop(None)
 
 
 async def test_a_taken_port_refuses_to_start():
