@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from gateway.cli.connection import connect
 from pequod.sampler.v1 import (
     SMOOTHING_BACKOFF,
     SMOOTHING_KNESER_NEY,
+    SMOOTHING_UNSPECIFIED,
     GenerateRequest,
     GenerateStreamRequest,
     NextTokensRequest,
@@ -129,11 +131,8 @@ def _ngram(order: int | None, smoothing: SmoothingChoice | None) -> NgramOptions
     if order is None and smoothing is None:
         return None
     chosen = {SmoothingChoice.BACKOFF: SMOOTHING_BACKOFF, SmoothingChoice.KNESER_NEY: SMOOTHING_KNESER_NEY}
-    return NgramOptions(order=order, smoothing=chosen[smoothing] if smoothing else None)
+    return NgramOptions(order=order, smoothing=chosen[smoothing] if smoothing else SMOOTHING_UNSPECIFIED)
 
 
 def _read(prompt: str) -> str:
-    if prompt != "-":
-        return prompt
-    with typer.open_file("-", "r") as source:
-        return str(source.read())
+    return sys.stdin.read() if prompt == "-" else prompt
