@@ -16,6 +16,9 @@ from services.common.rpc.server import MAX_MESSAGE_BYTES
 BODY_SECONDS = 60.0
 # Deeper than any message of the API; json and protobuf recurse.
 MAX_DEPTH = 64
+# A body between the limit and this is read and thrown away before the refusal: many clients send
+# all of it before they read the answer, and would see a broken connection instead.
+_DISCARDED = 4 * MAX_MESSAGE_BYTES
 # From here on parsing takes long enough to keep other calls waiting.
 _LARGE = 256 * 1024
 
@@ -34,23 +37,25 @@ async def read_json(request: Request) -> dict[str, Any]:
 
 async def _read(request: Request) -> bytes:
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MAX_MESSAGE_BYTES:
+    if declared.isdigit() and int(declared) > _DISCARDED:
         raise too_large(f"the body has {declared} bytes")
     chunks: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
-                chunks.append(chunk)
                 size += len(chunk)
-                if size > MAX_MESSAGE_BYTES:
-                    raise too_large("the body is too long")
+                if size > _DISCARDED:
+                    break
+                chunks.append(chunk if size <= MAX_MESSAGE_BYTES else b"")
     except TimeoutError:
         raise ServiceError(
             Code.DEADLINE_EXCEEDED, Reason.DEADLINE, f"the body did not arrive within {BODY_SECONDS:g} s"
         ) from None
     except ClientDisconnect:
         raise CallerLeft from None
+    if size > MAX_MESSAGE_BYTES:
+        raise too_large(f"the body has {declared or f'over {MAX_MESSAGE_BYTES}'} bytes")
     return b"".join(chunks)
 
 

@@ -11,7 +11,7 @@ from tests.e2e.conftest import Load
 TEXTS = {"1": "AB " * 50, "2": "XY " * 50}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def moving(platform):
     """A model with two versions that write different letters."""
     for version, text in TEXTS.items():

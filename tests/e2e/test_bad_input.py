@@ -89,7 +89,7 @@ def test_a_message_of_50_mb_is_refused(stub):
         (b"\xff\xfe{}", 400, "UTF-8"),
         (b'{"prompt": "\xc3\x28"}', 400, "UTF-8"),
         (b'{"modell": "moby-ngram"}', 400, "modell"),
-        (b'{"sampling": {"temperature": "NaN"}}', 400, "sampling.temperature"),
+        (b'{"prompt": "A", "sampling": {"temperature": "NaN"}}', 400, "sampling.temperature"),
         (b'{"n": "many"}', 400, "n"),
         (b"[1, 2]", 400, ""),
         (b"[" * 100_000, 400, ""),

@@ -27,7 +27,7 @@ class StoreSettings:
     file_roots: tuple[Path, ...] = setting(
         (),
         env="PEQUOD_FILE_ROOTS",
-        help="Folders that file: references may name folders in, comma separated.",
+        help="Folders that file: references may name, comma separated.",
     )
     memory_bytes: int = setting(
         4 * 2**30,
