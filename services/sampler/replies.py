@@ -6,7 +6,6 @@ import math
 
 from pequod.common.v1 import Usage
 from pequod.sampler import v1
-
 from services.common.store import ModelVersion
 from services.sampler.ngrams.alphabet import UNKNOWN, Alphabet
 from services.sampler.scheduler import Timing

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from pequod.sampler import v1
 
+from pequod.sampler import v1
 from services.common.errors import invalid, unsupported
 from services.sampler.engine import Traits
 from services.sampler.ngrams.alphabet import Alphabet, Ids

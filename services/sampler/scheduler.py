@@ -132,14 +132,14 @@ class Scheduler:
             row.ticket.put(ServiceError(Code.UNAVAILABLE, Reason.DRAINING, "the service is shutting down"))
         self._worker.shutdown()
 
-    def submit(self, engine: Engine, sequences: Rows[Sequence], seconds: float | None) -> Ticket:
-        """Queue a request that has ``seconds`` left (None: no limit). UNAVAILABLE when the queue is full."""
+    def submit(self, engine: Engine, sequences: Rows[Sequence], deadline: float | None) -> Ticket:
+        """Queue a request that must end by ``deadline`` (``time.monotonic``). UNAVAILABLE when full."""
         now = time.monotonic()
         ahead = len(self._waiting)
         if ahead + len(sequences) > self._limits.waiting + self._idle_places():
             turns = (ahead + len(sequences)) / self._limits.running
             raise overloaded(f"{ahead} sequences wait already", max(turns * self._mean_run_seconds, 0.01))
-        ticket = Ticket(engine, sequences, None if seconds is None else now + seconds, now)
+        ticket = Ticket(engine, sequences, deadline, now)
         self._waiting.extend(ticket.rows)
         self._metrics.prompt_tokens.labels(engine.name).inc(len(sequences[0].plan.prompt))
         self._gauge()

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 
 from pequod.common.v1 import Usage
 from pequod.sampler import v1
-
 from services.common.errors import unsupported
 from services.common.residency import ModelManager
-from services.common.rpc.usage import Context, accepted, report
+from services.common.rpc.usage import Context, accepted, deadline_of, report
 from services.common.store import ModelVersion
 from services.sampler import replies
 from services.sampler.engine import Engine
@@ -121,7 +120,7 @@ class SamplerServicer(v1.SamplerServiceServicer):
                 for index in range(wanted.best_of)
             ]
             prompt = _echo(planned, wanted, engine) if echo else ""
-            async with self._scheduler.submit(engine, sequences, context.time_remaining()) as ticket:
+            async with self._scheduler.submit(engine, sequences, deadline_of(context)) as ticket:
                 await ticket.begun()
                 await accepted(context)
                 yield _Run(ticket, engine, version, planned, prompt)

@@ -22,6 +22,8 @@ from services.sampler.ngrams.tensors import map_tensor
 
 SYMBOLS_FILE = "symbols.safetensors"
 SUFFIX_ARRAY_FILE = "suffix_array.safetensors"
+BYTES_PER_FILE_BYTE = 5.0
+"""A symbol of one byte comes with four of the suffix array; both are mapped."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from services.sampler.ngrams.kneser_ney import KneserNey
 from services.sampler.ngrams.trie import ABSENT, ROOT, Level, Trie
 
 COUNTS_FILE = "counts.safetensors"
+BYTES_PER_FILE_BYTE = 30.0
+"""A sequence takes three to four bytes in the file, about a hundred in memory with links and Kneser-Ney."""
 
 
 @dataclass(frozen=True)

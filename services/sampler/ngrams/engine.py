@@ -118,12 +118,12 @@ class NgramEngine:
             following.counts[places],
         )
         rows = [TableRow(*cells) for cells in zip(*(column.tolist() for column in columns), strict=True)]
-        entropy = -float(kept.probabilities @ np.log2(kept.probabilities))
+        entropy = float(kept.probabilities @ -np.log2(kept.probabilities))
         sequence.show(
             NextTable(
                 rows,
                 candidates=kept.ids.size,
-                entropy_bits=max(entropy, 0.0),
+                entropy_bits=abs(entropy),  # of one candidate: 0, and not -0
                 context_used=following.context_used,
                 context_count=following.context_count,
             )

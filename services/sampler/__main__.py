@@ -1,0 +1,85 @@
+"""Runs the sampler: ``python -m services.sampler``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+
+import grpc.aio
+
+from pequod.model.v1 import add_ModelServiceServicer_to_server
+from pequod.sampler.v1 import add_SamplerServiceServicer_to_server
+from services.common.catalogue import MODEL_SERVICE, SERVICES, entry
+from services.common.errors import ServiceError
+from services.common.metrics import Metrics
+from services.common.residency import ModelManager
+from services.common.rpc.model_servicer import ModelServicer
+from services.common.rpc.process import run
+from services.common.rpc.server import ServerSettings, serve
+from services.common.settings import from_environment
+from services.common.store import open_store
+from services.common.threads import cap_threads, threads_for
+from services.sampler.engine import Engine
+from services.sampler.loader import EngineLoader
+from services.sampler.scheduler import Limits, Scheduler
+from services.sampler.servicer import SamplerServicer
+from services.sampler.settings import SamplerSettings
+
+NAME = "sampler"
+_logger = logging.getLogger("pequod.sampler")
+
+
+class SamplerProcess:
+    """The parts of a sampler put together; ``services.common.rpc.server`` gives it its life."""
+
+    def __init__(self, settings: SamplerSettings, metrics: Metrics) -> None:
+        self._settings = settings
+        store = open_store(settings.models, settings.store, settings.cache)
+        self._manager: ModelManager[Engine] = ModelManager(
+            store, EngineLoader(store), metrics, settings.memory_bytes, settings.load_wait_seconds
+        )
+        self._scheduler = Scheduler(metrics, Limits(settings.max_running, settings.max_waiting))
+
+    def register(self, server: grpc.aio.Server) -> tuple[str, ...]:
+        """Add both servicers."""
+        settings = self._settings
+        sampler = SamplerServicer(self._manager, self._scheduler, settings.default_model, settings.max_tokens)
+        add_SamplerServiceServicer_to_server(sampler, server)
+        add_ModelServiceServicer_to_server(ModelServicer(self._manager, NAME), server)
+        return (*entry(NAME).grpc_services, MODEL_SERVICE)
+
+    async def start(self) -> None:
+        """Load what is to be there at once; a model that cannot be loaded keeps no other from serving."""
+        self._scheduler.start()
+        await self._manager.start()
+        for reference in self._settings.preload:
+            try:
+                await self._manager.load(reference)
+            except ServiceError as error:
+                _logger.warning("not preloaded", extra={"model": reference, "error": str(error)})
+
+    async def close(self) -> None:
+        """End the steps, then let go of the models."""
+        await self._scheduler.close()
+        await self._manager.close()
+
+
+def server_settings(environ: Mapping[str, str]) -> ServerSettings:
+    """Where to listen: the catalogue's ports unless the environment says otherwise."""
+    mine = entry(NAME)
+    ports = {"PEQUOD_SAMPLER_PORT": str(mine.port), "PEQUOD_SAMPLER_SIDE_PORT": str(mine.side_port)}
+    return from_environment(ServerSettings, {**ports, **environ}, service=NAME)
+
+
+async def main() -> None:
+    """Read the settings and serve until told to stop."""
+    metrics = Metrics(NAME)
+    process = SamplerProcess(from_environment(SamplerSettings, os.environ), metrics)
+    await serve(process, server_settings(os.environ), metrics)
+
+
+if __name__ == "__main__":
+    cap_threads(threads_for(len(SERVICES)))
+    sys.exit(run(NAME, main))
