@@ -146,15 +146,16 @@ class Replies(Call):
         return self
 
     async def __anext__(self) -> Any:
-        reply = await self._tries.again(_next_reply)
-        self._tries.final = True
+        reply = await self.read()
         if reply is aio.EOF:
             raise StopAsyncIteration
         return reply
 
     async def read(self) -> Any:
         """The next reply, or ``grpc.aio.EOF`` after the last."""
-        return await anext(self, aio.EOF)
+        reply = await self._tries.again(_next_reply)
+        self._tries.final = True
+        return reply
 
 
 async def _itself(call: Any) -> Any:
@@ -162,5 +163,4 @@ async def _itself(call: Any) -> Any:
 
 
 async def _next_reply(call: Any) -> Any:
-    # grpc refuses to read a call in two styles, so read() goes through the iterator too.
-    return await anext(aiter(call), aio.EOF)
+    return await call.read()

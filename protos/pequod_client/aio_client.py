@@ -8,13 +8,13 @@ from typing import Self, TypeVar, Unpack
 
 from grpc import aio
 from grpc_health.v1.health_pb2_grpc import HealthStub
+
 from pequod.diffusion.v1 import DiffusionServiceStub
 from pequod.finetune.v1 import DatasetServiceStub, FineTuneServiceStub
 from pequod.gan.v1 import GanServiceStub
 from pequod.model.v1 import ModelServiceStub
 from pequod.sampler.v1 import GenerateStreamResponse, SamplerServiceStub
 from pequod.tokenizer.v1 import EmbeddingServiceStub, TokenizerServiceStub
-
 from pequod_client import aio_calls
 from pequod_client.connection import TLS, Options, channel_options, key_metadata
 from pequod_client.policy import CallPolicy, RetryPolicy

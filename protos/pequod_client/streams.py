@@ -45,7 +45,7 @@ class Stream(Generic[Reply, Item], Iterator[Item]):
 
 
 class AsyncStream(Generic[Reply, Item], AsyncIterator[Item]):
-    """The same over asyncio, with ``async with`` and ``async for``."""
+    """The same over asyncio. Use ``async with``: a call of grpc.aio lives on when it is only let go."""
 
     def __init__(self, call: AsyncIterator[Reply], read: Callable[[Reply], Item]) -> None:
         self._call = call

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 from fake_gateway import Server
+
 from pequod.finetune.v1 import (
     add_DatasetServiceServicer_to_server,
 )

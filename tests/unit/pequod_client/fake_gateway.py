@@ -11,6 +11,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+
 from pequod.finetune.v1 import (
     Dataset,
     DatasetServiceServicer,

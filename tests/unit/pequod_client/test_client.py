@@ -6,6 +6,7 @@ import grpc
 import pytest
 from fake_gateway import UNAVAILABLE, refusal
 from google.rpc import error_details_pb2, status_pb2
+
 from pequod.gan.v1 import SampleRequest
 from pequod.sampler.v1 import (
     GenerateRequest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
+
 from pequod_client import TLS, PequodError, RetryPolicy
 from pequod_client import policy as policy_module
 from pequod_client.connection import channel_options

@@ -8,6 +8,7 @@ import threading
 import grpc
 import pytest
 from fake_gateway import UNAVAILABLE, refusal
+
 from pequod.finetune.v1 import (
     UploadDatasetRequest,
 )

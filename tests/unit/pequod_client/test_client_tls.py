@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 from fake_gateway import Server
+
 from pequod.sampler.v1 import add_SamplerServiceServicer_to_server
 from pequod_client import TLS, Client, PequodError
 
