@@ -57,6 +57,14 @@ class Resident(Generic[M]):
 
 
 @dataclass(frozen=True)
+class Loaded(Generic[M]):
+    """What a load came to: the model, and the versions (name:version) that had to leave for it."""
+
+    resident: Resident[M]
+    evicted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Standing:
     """What a watcher sees of a version: its state and the progress of the work under way."""
 

@@ -1,4 +1,4 @@
-"""Which models are in memory: loads, leases, the memory budget, and switches that no request notices."""
+"""Which version a reference stands for in this process, and switches that no request notices."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Generic
 
-from services.common.errors import Code, Reason, ServiceError, loading, model_not_found
+from services.common.errors import Code, ServiceError, loading, model_not_found
 from services.common.metrics import Metrics
-from services.common.residency.contract import Key, Loader, M, Resident, Standing, State
-from services.common.store import ModelStore, ModelVersion, Report
+from services.common.residency.contract import Loader, M, Resident, Standing, State
+from services.common.residency.pool import FAILED_LOAD_PAUSE, Pool
+from services.common.store import ModelStore, ModelVersion
 
-FAILED_LOAD_PAUSE = 1.0  # seconds in which a failed load is reported again instead of tried again
+_HUB_FAILURE_PAUSE = 5.0  # seconds in which a failed look at the hub is reported again
+_LONGEST_SWITCH_PAUSE = 30.0  # seconds between tries to load the version an alias has moved to
 
 _logger = logging.getLogger("pequod.residency")
 
@@ -37,17 +39,15 @@ class ModelManager(Generic[M]):
         """``load_wait``: seconds a request waits for a load before it is told to come back (LOADING)."""
         self.store = store
         self._loader = loader
-        self._metrics = metrics
-        self._budget = budget_bytes
         self._load_wait = load_wait
-        self._residents: dict[Key, Resident[M]] = {}
-        self._loads: dict[Key, asyncio.Task[Resident[M]]] = {}
-        self._reserved: dict[Key, int] = {}
-        self._failures: dict[Key, tuple[float, ServiceError]] = {}
-        self._standings: dict[Key, Standing] = {}
+        self._pool = Pool(store, loader, metrics, budget_bytes)
         self._views: dict[str, ModelVersion] = {}
-        self._changed = asyncio.Condition()
-        self._memory = asyncio.Lock()
+        self._coming: dict[str, ModelVersion] = {}
+        self._looks: dict[str, asyncio.Task[ModelVersion]] = {}
+        self._hub_failures: dict[str, tuple[float, ServiceError]] = {}
+        self._refreshes = 0
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._switches: dict[str, tuple[asyncio.Event, asyncio.Task[None]]] = {}
         self._follower: asyncio.Task[None] | None = None
 
     async def start(self, preload: Sequence[str] = ()) -> None:
@@ -57,13 +57,13 @@ class ModelManager(Generic[M]):
         self._follower = asyncio.create_task(self._follow())
 
     async def close(self) -> None:
-        """Stop following, end loads, close every model."""
-        tasks = [task for task in (self._follower, *self._loads.values()) if task]
+        """Stop following, wait for loads, close every model."""
+        switches = [task for _, task in self._switches.values()]
+        tasks = [task for task in (self._follower, *switches, *self._looks.values()) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for resident in list(self._residents.values()):
-            await self._drop(resident)
+        await self._pool.close()
 
     @contextlib.asynccontextmanager
     async def use(self, reference: str) -> AsyncIterator[Resident[M]]:
@@ -71,47 +71,53 @@ class ModelManager(Generic[M]):
 
         Raises UNAVAILABLE, reason LOADING, while it is not loaded yet; the load goes on.
         """
-        resident = await self._resident(reference)
-        resident.leases += 1
-        resident.idle.clear()
+        deadline = time.monotonic() + self._load_wait
+        version = self._view(reference) or await self._look(reference)
+        resident = await self._pool.acquire(version, max(0.0, deadline - time.monotonic()))
         try:
             yield resident
         finally:
-            resident.leases -= 1
-            resident.last_used = time.monotonic()
-            if not resident.leases:
-                resident.idle.set()
+            self._pool.release(resident)
 
     async def load(self, reference: str) -> tuple[Resident[M], list[str]]:
         """Bring a model into memory, however long it takes; returns it and the models that had to leave."""
-        before = set(self._residents)
-        version = await self._resolve(reference)
-        resident = await asyncio.shield(self._begin_load(version))
-        self._views[reference] = version
-        evicted = sorted(f"{name}:{number}" for name, number in before - set(self._residents))
-        return resident, evicted
+        seen = self._refreshes
+        version = await self.version_of(reference)
+        loaded = await asyncio.shield(self._pool.begin_load(version))
+        if seen == self._refreshes:
+            self._views[reference] = version
+        else:
+            # An alias moved meanwhile; what this reference stands for now is not known here.
+            self._switch_soon(version.name)
+        return loaded.resident, sorted(loaded.evicted)
 
     async def unload(self, reference: str) -> ModelVersion:
         """Take no new requests for a model, wait for those that run, and let it go."""
         version = await self.version_of(reference)
-        resident = self._residents.get(version.key)
-        if resident is not None:
-            await self._set(version.key, Standing(State.UNLOADING, memory_bytes=resident.memory_bytes))
-            del self._residents[version.key]
-            if resident.leases:
-                await resident.idle.wait()
-            await self._close(resident)
+        await self._pool.unload(version)
         return version
 
     async def set_alias(self, name: str, alias: str, version: str, expected: str | None) -> str:
         """Move an alias in the store and here; returns the version it named before."""
+        if version:
+            await self._check_kind(name, version)
         before = await self.store.set_alias(name, alias, version, expected)
-        await self._refresh(name)
+        if not await asyncio.shield(self._refresh(name)):
+            self._switch_soon(name)
         return before
 
     async def version_of(self, reference: str) -> ModelVersion:
         """The version a reference stands for in the store now. Raises NOT_FOUND."""
-        return self._accept(await self.store.resolve(reference), reference)
+        version = await self.store.resolve(reference)
+        if version.manifest.kind not in self._loader.kinds:
+            error = model_not_found(reference, ())
+            error.message = f"{version} is a {version.manifest.kind.value} model, which another service runs"
+            raise error
+        return version
+
+    async def aliases_of(self, version: ModelVersion) -> tuple[str, ...]:
+        """The aliases that name a version now."""
+        return await self.store.aliases_of(version)
 
     async def list_versions(self) -> list[ModelVersion]:
         """Every version of the store that this process can run."""
@@ -119,188 +125,131 @@ class ModelManager(Generic[M]):
 
     def standing(self, version: ModelVersion) -> Standing:
         """State, progress and memory of a version in this process."""
-        default = Standing(State.AVAILABLE, memory_bytes=version.manifest.size_bytes)
-        return self._standings.get(version.key, default)
+        return self._pool.standings.get(version.key, _untouched(version))
 
-    async def watch(self, version: ModelVersion) -> AsyncIterator[Standing]:
-        """The standing of a version, now and after each change; ends when the caller leaves."""
-        last: Standing | None = None
-        while True:
-            async with self._changed:
-                while self.standing(version) == last:
-                    await self._changed.wait()
-                last = self.standing(version)
-            yield last
+    def watch(self, version: ModelVersion) -> AsyncGenerator[Standing, None]:
+        """The standing of a version, now and after each change; ends when the caller closes it."""
+        return self._pool.standings.watch(version.key, _untouched(version))
 
-    async def _resident(self, reference: str) -> Resident[M]:
-        version = self._views.get(reference) or await self._resolve(reference)
-        resident = self._residents.get(version.key)
-        # A model that was loaded just now may be evicted for another before this task goes on.
-        while resident is None:
-            loaded = await self._load_soon(version, reference)
-            resident = loaded if self._residents.get(version.key) is loaded else None
-        self._views.setdefault(reference, version)
-        return resident
-
-    async def _resolve(self, reference: str) -> ModelVersion:
-        return self._accept(await self.store.resolve(reference), reference)
-
-    def _accept(self, version: ModelVersion, reference: str) -> ModelVersion:
-        if version.manifest.kind not in self._loader.kinds:
-            error = model_not_found(reference, ())
-            error.message = f"{version} is a {version.manifest.kind.value} model, which another service runs"
-            raise error
+    def _view(self, reference: str) -> ModelVersion | None:
+        """The version to serve now. While a switch is under way and the old one had to leave: the new one."""
+        version = self._views.get(reference)
+        coming = self._coming.get(reference)
+        if version and coming and not self._pool.holds(version):
+            return coming
         return version
 
-    async def _load_soon(self, version: ModelVersion, reference: str) -> Resident[M]:
-        """The model, when its load ends within the wait; the load goes on in any case."""
-        task = self._begin_load(version)
-        done, _ = await asyncio.wait({task}, timeout=self._load_wait)
+    async def _look(self, reference: str) -> ModelVersion:
+        """Resolve a reference seen for the first time; one look for all who ask.
+
+        A look at the hub may be a long download, so nobody waits longer for it than for a load.
+        """
+        from_hub = reference.startswith("hf:")
+        if from_hub:
+            self._raise_hub_failure(reference)
+        task = self._looks.get(reference)
+        if task is None:
+            task = asyncio.create_task(self._find_view(reference))
+            self._looks[reference] = task
+            task.add_done_callback(lambda t: t.cancelled() or t.exception())
+        done, _ = await asyncio.wait({task}, timeout=self._load_wait if from_hub else None)
         if not done:
             raise loading(reference, retry_after=self._load_wait or 1.0)
         return task.result()
 
-    def _begin_load(self, version: ModelVersion) -> asyncio.Task[Resident[M]]:
-        """The one task that loads a version, however many ask for it."""
-        task = self._loads.get(version.key)
-        if task is None:
-            task = asyncio.create_task(self._load(version))
-            self._loads[version.key] = task
-            # Someone may have stopped waiting; the failure is kept in the standing.
-            task.add_done_callback(lambda t: t.cancelled() or t.exception())
-        return task
-
-    async def _load(self, version: ModelVersion) -> Resident[M]:
-        key = version.key
+    async def _find_view(self, reference: str) -> ModelVersion:
         try:
-            if resident := self._residents.get(key):
-                return resident
-            self._raise_recent_failure(key)
-            return await self._read(version)
+            while True:
+                seen = self._refreshes
+                version = await self.version_of(reference)
+                # A view that an alias' move has missed would stay wrong, so look again.
+                if seen == self._refreshes:
+                    return self._views.setdefault(reference, version)
         except ServiceError as error:
-            await self._fail(version, error)
+            if reference.startswith("hf:"):
+                self._keep_hub_failure(reference, error)
             raise
-        except Exception as error:
-            _logger.exception("load failed", extra={"model": str(version)})
-            failure = ServiceError(
-                Code.FAILED_PRECONDITION,
-                Reason.LOAD_FAILED,
-                f"model {version} cannot be loaded: {type(error).__name__}",
-                resource=("model", str(version)),
-            )
-            await self._fail(version, failure)
-            raise failure from error
         finally:
-            del self._loads[key]
-            self._reserved.pop(key, None)
+            del self._looks[reference]
 
-    async def _read(self, version: ModelVersion) -> Resident[M]:
-        """The load itself: fetch, make room, read, warm up."""
-        key = version.key
-        await self._set(key, Standing(State.PULLING))
-        path = await self.store.fetch(version, self._reporter(key))
-        needed = await asyncio.to_thread(self._loader.memory_bytes, version, path)
-        await self._set(key, Standing(State.LOADING, memory_bytes=needed))
-        await self._make_room(version, needed)
-        model = await asyncio.to_thread(self._loader.load, version, path)
-        await asyncio.to_thread(self._loader.warm_up, model)
-        resident = Resident(version, model, needed, last_used=time.monotonic())
-        self._residents[key] = resident
-        self._metrics.model_loaded.labels(*key).set(1)
-        self._metrics.model_memory_bytes.labels(*key).set(needed)
-        self._metrics.model_loads.labels(version.name, "ok").inc()
-        await self._set(key, Standing(State.READY, memory_bytes=needed))
-        _logger.info("model ready", extra={"model": str(version), "bytes": needed})
-        return resident
+    def _keep_hub_failure(self, reference: str, error: ServiceError) -> None:
+        oldest = time.monotonic() - _HUB_FAILURE_PAUSE
+        self._hub_failures = {key: kept for key, kept in self._hub_failures.items() if kept[0] > oldest}
+        self._hub_failures[reference] = (time.monotonic(), error)
 
-    async def _make_room(self, version: ModelVersion, needed: int) -> None:
-        """Evict idle models, least recently used first, until ``needed`` bytes fit; reserve them."""
-        async with self._memory:
-            while self._used() + needed > self._budget:
-                idle = [r for r in self._residents.values() if not r.leases]
-                if needed > self._budget or not idle:
-                    raise self._no_room(version, needed)
-                await self._drop(min(idle, key=lambda resident: resident.last_used))
-            self._reserved[version.key] = needed
+    def _raise_hub_failure(self, reference: str) -> None:
+        failed_at, error = self._hub_failures.get(reference, (0.0, None))
+        if error is not None and time.monotonic() - failed_at < _HUB_FAILURE_PAUSE:
+            raise error.with_traceback(None)
 
-    def _used(self) -> int:
-        loaded = sum(resident.memory_bytes for resident in self._residents.values())
-        return loaded + sum(v for k, v in self._reserved.items() if k not in self._residents)
-
-    def _no_room(self, version: ModelVersion, needed: int) -> ServiceError:
-        busy = ", ".join(f"{r.version} {r.memory_bytes}" for r in self._residents.values()) or "none"
-        return ServiceError(
-            Code.RESOURCE_EXHAUSTED,
-            Reason.MEMORY_BUDGET,
-            f"model {version} needs {needed} bytes; {self._budget - self._used()} of the budget of "
-            f"{self._budget} are free (PEQUOD_MEMORY_BUDGET; loaded: {busy})",
-            resource=("model", str(version)),
-        )
-
-    async def _drop(self, resident: Resident[M]) -> None:
-        self._residents.pop(resident.version.key, None)
-        await self._close(resident)
-
-    async def _close(self, resident: Resident[M]) -> None:
-        """Close a model that is in no table any more and has no leases."""
-        key = resident.version.key
-        await asyncio.to_thread(self._loader.close, resident.model)
-        self._metrics.model_loaded.labels(*key).set(0)
-        self._metrics.model_memory_bytes.labels(*key).set(0)
-        if key not in self._residents and key not in self._loads:
-            await self._set(key, Standing(State.AVAILABLE, memory_bytes=resident.version.manifest.size_bytes))
-
-    def _raise_recent_failure(self, key: Key) -> None:
-        failed_at, error = self._failures.get(key, (0.0, None))
-        if error is not None and time.monotonic() - failed_at < FAILED_LOAD_PAUSE:
-            raise error
-
-    async def _fail(self, version: ModelVersion, error: ServiceError) -> None:
-        key = version.key
-        if self._failures.get(key, (0.0, None))[1] is not error:
-            self._failures[key] = (time.monotonic(), error)
-            self._metrics.model_loads.labels(version.name, "failed").inc()
-            _logger.warning("model not loaded", extra={"model": str(version), "error": error.message})
-        await self._set(key, Standing(State.FAILED, error=error.message))
-
-    async def _set(self, key: Key, standing: Standing) -> None:
-        self._standings[key] = standing
-        async with self._changed:
-            self._changed.notify_all()
-
-    def _reporter(self, key: Key) -> Report:
-        """A callback for threads that shows the progress of a pull to watchers."""
-        loop = asyncio.get_running_loop()
-
-        def report(done: int, total: int, message: str) -> None:
-            standing = Standing(State.PULLING, done, total, message)
-            asyncio.run_coroutine_threadsafe(self._set(key, standing), loop)
-
-        return report
+    async def _check_kind(self, name: str, version: str) -> None:
+        """Refuse a model that another service runs; the store itself refuses one that is not there."""
+        try:
+            await self.version_of(f"{name}:{version}")
+        except ServiceError as error:
+            if any(
+                each.version == version and each.name == name for each in await self.store.list_versions()
+            ):
+                raise error from None
 
     async def _follow(self) -> None:
         """Keep the views true to the store, whoever moves its aliases."""
         async for change in self.store.watch():
-            try:
-                await self._refresh(change.name)
-            except Exception:
-                _logger.exception("could not follow the store", extra={"model": change.name})
+            self._switch_soon(change.name)
 
-    async def _refresh(self, name: str) -> None:
-        """Switch every view of ``name`` whose version moved; load first when the old one is serving."""
-        for reference, old in list(self._views.items()):
-            if old.name != name:
-                continue
-            try:
-                new = await self._resolve(reference)
-                if new.key != old.key and old.key in self._residents:
-                    await asyncio.shield(self._begin_load(new))
+    def _switch_soon(self, name: str) -> None:
+        """Have the views of ``name`` refreshed by a task of their own: no model waits for another's load."""
+        if name in self._switches:
+            self._switches[name][0].set()
+        elif any(view.name == name for view in self._views.values()) or self._looks:
+            changed = asyncio.Event()
+            self._switches[name] = changed, asyncio.create_task(self._switch(name, changed))
+
+    async def _switch(self, name: str, changed: asyncio.Event) -> None:
+        """Refresh until it succeeds and nothing has changed meanwhile."""
+        pause = FAILED_LOAD_PAUSE
+        try:
+            while True:
+                changed.clear()
+                if not await self._refresh(name):
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(changed.wait(), pause)
+                    pause = min(2 * pause, _LONGEST_SWITCH_PAUSE)
+                elif not changed.is_set():
+                    return
+        finally:
+            del self._switches[name]
+
+    async def _refresh(self, name: str) -> bool:
+        """Switch every view of ``name`` whose version moved; False when one could not follow."""
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            self._refreshes += 1
+            mine = [(reference, view) for reference, view in self._views.items() if view.name == name]
+            return all([await self._advance(reference, view) for reference, view in mine])
+
+    async def _advance(self, reference: str, old: ModelVersion) -> bool:
+        try:
+            new = await self.version_of(reference)
+            if new.key != old.key and self._pool.holds(old):
+                # The new version is held until the view shows it, so that nothing evicts it before.
+                self._coming[reference] = new
+                resident = await self._pool.acquire(new)
                 self._views[reference] = new
-            except ServiceError as error:
-                gone = error.code is Code.NOT_FOUND
-                if gone:
-                    self._views.pop(reference, None)
-                _logger.warning(
-                    "alias not switched",
-                    extra={"reference": reference, "serving": str(old), "error": error.message},
-                )
+                self._pool.release(resident)
+            self._views[reference] = new
+            return True
+        except ServiceError as error:
+            if error.code is Code.NOT_FOUND:
+                self._views.pop(reference, None)
+            details = {"reference": reference, "serving": str(old), "error": error.message}
+            _logger.warning("alias not switched", extra=details)
+            return error.code is Code.NOT_FOUND
+        except Exception:
+            _logger.exception("could not follow the store", extra={"reference": reference})
+            return False
+        finally:
+            self._coming.pop(reference, None)
+
+
+def _untouched(version: ModelVersion) -> Standing:
+    return Standing(State.AVAILABLE, memory_bytes=version.manifest.size_bytes)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,11 +14,12 @@ from google.protobuf import json_format
 
 from pequod.common.v1 import Progress, Usage
 from pequod.model import v1 as pb
-from services.common.errors import invalid, unsupported
+from services.common.errors import Code, Reason, ServiceError, invalid, unsupported
 from services.common.residency import ModelManager, Standing, State
 from services.common.residency.export import Exported, Exporter
 from services.common.rpc.usage import Context, accepted
 from services.common.store import Kind, ModelVersion
+from services.common.store.reference import version_order
 
 PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
@@ -35,11 +38,13 @@ class ModelServicer(pb.ModelServiceServicer):
         self._manager = manager
         self._service = service
         self._exporter = exporter
+        self._exports: set[asyncio.Task[Exported]] = set()
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         """A page of models by name and version; the token names the last model of the page before."""
         if request.page_size > MAX_PAGE_SIZE:
             raise invalid("page_size", f"must be in 0..{MAX_PAGE_SIZE}, got {request.page_size}")
+        _check_enum("kind", request.kind, pb.ModelKind)
         versions = await self._manager.list_versions()
         if request.kind:
             versions = [v for v in versions if _kind(v) == request.kind]
@@ -62,9 +67,10 @@ class ModelServicer(pb.ModelServiceServicer):
         reference = _required(request.model)
         await accepted(context)
         resident, evicted = await self._manager.load(reference)
-        return pb.LoadModelResponse(
-            model=self._model(resident.version), evicted=evicted, usage=_usage(resident.version)
+        version = dataclasses.replace(
+            resident.version, aliases=await self._manager.aliases_of(resident.version)
         )
+        return pb.LoadModelResponse(model=self._model(version), evicted=evicted, usage=_usage(version))
 
     async def UnloadModel(self, request: pb.UnloadModelRequest, context: Context) -> pb.UnloadModelResponse:
         """Unload once the requests that use it have ended."""
@@ -77,12 +83,14 @@ class ModelServicer(pb.ModelServiceServicer):
         self, request: pb.WatchModelRequest, context: Context
     ) -> AsyncIterator[pb.WatchModelResponse]:
         """The model now and after each change."""
+        _check_enum("until", request.until, pb.ModelState)
         version = await self._manager.version_of(_required(request.model))
-        async for standing in self._manager.watch(version):
-            yield self._event(version, standing)
-            failed = standing.state is State.FAILED
-            if request.until and (failed or _state(standing) == request.until):
-                return
+        async with contextlib.aclosing(self._manager.watch(version)) as standings:
+            async for standing in standings:
+                yield self._event(version, standing)
+                failed = standing.state is State.FAILED
+                if request.until and (failed or _state(standing) == request.until):
+                    return
 
     async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
         """Point an alias at a version."""
@@ -108,20 +116,19 @@ class ModelServicer(pb.ModelServiceServicer):
         version = await self._manager.version_of(_required(request.model))
         folder = await self._manager.store.fetch(version)
         await accepted(context)
-        steps: asyncio.Queue[Progress | None] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-
-        def step(done: int, total: int, message: str) -> None:
-            progress = Progress(completed=done, total=total, unit="steps", message=message)
-            loop.call_soon_threadsafe(steps.put_nowait, progress)
-
+        steps = _Steps()
         work = asyncio.create_task(
-            asyncio.to_thread(self._exporter.export, version, folder, target, request.force, step)
+            asyncio.to_thread(self._exporter.export, version, folder, target, request.force, steps.tell)
         )
-        work.add_done_callback(lambda _: steps.put_nowait(None))
-        while (progress := await steps.get()) is not None:
-            yield pb.ExportModelResponse(progress=progress, usage=_usage(version))
-        yield _export_reply(await work, version)
+        work.add_done_callback(steps.end)
+        self._exports.add(work)
+        work.add_done_callback(self._exports.discard)
+        try:
+            while (progress := await steps.queue.get()) is not None:
+                yield pb.ExportModelResponse(progress=progress, usage=_usage(version))
+        finally:
+            steps.caller_left = True
+        yield _export_reply(work.result(), version)
 
     def _model(self, version: ModelVersion) -> pb.Model:
         manifest = version.manifest
@@ -166,6 +173,28 @@ class ModelServicer(pb.ModelServiceServicer):
         return event
 
 
+class _Steps:
+    """Carries an exporter's steps from its thread to the stream; ends the export once nobody listens."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Progress | None] = asyncio.Queue()
+        self.caller_left = False
+        self._loop = asyncio.get_running_loop()
+
+    def tell(self, done: int, total: int, message: str) -> None:
+        """Called in the exporter's thread, which cannot be stopped in any other way than by an exception."""
+        if self.caller_left:
+            raise ServiceError(Code.CANCELLED, Reason.EXPORT_FAILED, "the caller of the export has left")
+        progress = Progress(completed=done, total=total, unit="steps", message=message)
+        self._loop.call_soon_threadsafe(self.queue.put_nowait, progress)
+
+    def end(self, work: asyncio.Task[Exported]) -> None:
+        """The exporter has ended; a failure is taken note of even when nobody is there to read it."""
+        if not work.cancelled():
+            work.exception()
+        self.queue.put_nowait(None)
+
+
 def _export_reply(exported: Exported, version: ModelVersion) -> pb.ExportModelResponse:
     return pb.ExportModelResponse(
         location=str(exported.location),
@@ -192,6 +221,11 @@ def _required(reference: str) -> str:
     return reference
 
 
+def _check_enum(field: str, value: int, enum: Any) -> None:
+    if value not in enum.values():
+        raise invalid(field, f"{value} is no value of {enum.DESCRIPTOR.full_name}")
+
+
 def _kind(version: ModelVersion) -> pb.ModelKind.ValueType:
     return pb.ModelKind.Value(f"MODEL_KIND_{Kind(version.manifest.kind).name}")
 
@@ -213,10 +247,9 @@ def _after(versions: list[ModelVersion], token: str) -> int:
     if not token:
         return 0
     try:
-        name, _, number = base64.urlsafe_b64decode(token.encode()).decode().partition("\n")
-    except (binascii.Error, UnicodeDecodeError):
+        text = base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
+        name, number = text.split("\n")
+    except (binascii.Error, ValueError):
         raise invalid("page_token", "is not one that this service gave") from None
-    keys = [version.key for version in versions]
-    if (name, number) in keys:
-        return keys.index((name, number)) + 1
-    return sum(key < (name, number) for key in keys)
+    last = (name, version_order(number))
+    return sum((version.name, version_order(version.version)) <= last for version in versions)

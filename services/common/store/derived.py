@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from services.common.store.disk import move_in, staging
+from services.common.errors import ServiceError
+from services.common.store.disk import locked, move_in, staging
 from services.common.store.manifest import FileEntry, describe_files, sha256_of
 
 DERIVED_NAME = "derived.json"
@@ -22,19 +24,15 @@ def derived_folder(root: Path, digest: str, target: str) -> Path:
 
 
 def derive(root: Path, digest: str, target: str, build: Build, force: bool = False) -> Path:
-    """The folder of derived data: a kept and intact one, or one built in staging and renamed."""
+    """The folder of derived data: a kept and intact one, or one built in staging and renamed.
+
+    Whoever comes while another thread or process builds the same waits for that one.
+    """
     folder = derived_folder(root, digest, target)
-    if not force and is_intact(folder):
-        return folder
-    with staging(root) as staged:
-        facts = build(staged)
-        entries = [entry.model_dump() for entry in describe_files(staged)]
-        (staged / DERIVED_NAME).write_text(json.dumps({"facts": facts, "files": entries}, indent=2) + "\n")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if not move_in(staged, folder) and (force or not is_intact(folder)):
-            with staging(root) as old:
-                folder.rename(old / "replaced")
-                move_in(staged, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.parent / f".{target}.lock"):
+        if force or not is_intact(folder):
+            _build(root, folder, build)
     return folder
 
 
@@ -44,8 +42,21 @@ def is_intact(folder: Path) -> bool:
         manifest = json.loads((folder / DERIVED_NAME).read_text())
         entries = [FileEntry.model_validate(entry) for entry in manifest["files"]]
         return all(_same(folder / entry.path, entry) for entry in entries)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, ServiceError):
         return False
+
+
+def _build(root: Path, folder: Path, build: Build) -> None:
+    with staging(root) as staged:
+        facts = build(staged)
+        entries = [entry.model_dump() for entry in describe_files(staged)]
+        (staged / DERIVED_NAME).write_text(json.dumps({"facts": facts, "files": entries}, indent=2) + "\n")
+        if not move_in(staged, folder):
+            # Aside first: a reader finds the old data, none for an instant, or the new; never a mixture.
+            with staging(root) as aside:
+                folder.rename(aside / "replaced")
+                move_in(staged, folder)
+                shutil.rmtree(aside / "replaced", ignore_errors=True)
 
 
 def _same(file: Path, entry: FileEntry) -> bool:

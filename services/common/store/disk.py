@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import shutil
 import time
@@ -13,8 +12,10 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.common.store.layer import Report, alias_conflict, version_exists
-from services.common.store.manifest import MANIFEST_NAME, Manifest, read_manifest
+from services.common.errors import ServiceError
+from services.common.store.layer import Report, alias_conflict, alias_content, read_alias, version_exists
+from services.common.store.manifest import MANIFEST_NAME, Manifest, read_manifest_of
+from services.common.store.reference import is_name, is_version
 
 _STAGING = ".staging"
 _STALE_SECONDS = 24 * 3600.0
@@ -34,19 +35,19 @@ class DiskLayer:
             return {}
         found: dict[str, list[str]] = {}
         for path in self.root.glob(f"*/*/{MANIFEST_NAME}"):
-            if not path.parts[-3].startswith("."):
-                found.setdefault(path.parts[-3], []).append(path.parts[-2])
+            name, version = path.parts[-3:-1]
+            if is_name(name) and is_version(version):
+                found.setdefault(name, []).append(version)
         return {name: tuple(versions) for name, versions in found.items()}
 
     def aliases(self, name: str) -> dict[str, str]:
         """Every ``@alias`` file of the model."""
         files = (self.root / name).glob("@*")
-        return {file.name[1:]: _read_alias(file) for file in files}
+        return {file.name[1:]: read_alias(file.read_bytes(), f"{name}/{file.name}") for file in files}
 
     def manifest(self, name: str, version: str) -> Manifest:
         """Read ``model.json``."""
-        path = self.root / name / version / MANIFEST_NAME
-        return read_manifest(path.read_bytes(), f"{name}/{version}/{MANIFEST_NAME}")
+        return read_manifest_of(name, version, (self.root / name / version / MANIFEST_NAME).read_bytes())
 
     def folder(self, manifest: Manifest, report: Report) -> Path:
         """The version's own folder."""
@@ -61,7 +62,7 @@ class DiskLayer:
                 _copy(source / entry.path, staged / entry.path)
             _write(staged / MANIFEST_NAME, manifest.to_json().encode())
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not move_in(staged, target) and self.manifest(*_key(manifest)).digest != manifest.digest:
+            if not move_in(staged, target) and not self._holds(manifest):
                 raise version_exists(manifest)
 
     def set_alias(self, name: str, alias: str, version: str, expected: str | None) -> str:
@@ -69,15 +70,21 @@ class DiskLayer:
         folder = self.root / name
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"@{alias}"
-        with _locked(folder / ".lock"):
-            before = _read_alias(file) if file.exists() else ""
+        with locked(folder / ".lock"):
+            before = self.aliases(name).get(alias, "")
             if expected is not None and expected != before:
                 raise alias_conflict(name, alias, expected, before)
-            fresh = folder / f".{uuid.uuid4().hex}"
-            _write(fresh, json.dumps({"version": version}).encode())
+            fresh = folder / ".alias"  # one writer at a time, so a crashed one's is written over
+            _write(fresh, alias_content(version))
             fresh.replace(file)
             _sync_folder(folder)
         return before
+
+    def _holds(self, manifest: Manifest) -> bool:
+        try:
+            return self.manifest(manifest.name, manifest.version).same_content(manifest)
+        except (OSError, ServiceError):
+            return False
 
 
 @contextlib.contextmanager
@@ -109,10 +116,6 @@ def move_in(staged: Path, target: Path) -> bool:
     return True
 
 
-def _key(manifest: Manifest) -> tuple[str, str]:
-    return manifest.name, manifest.version
-
-
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with source.open("rb") as reading, target.open("wb") as writing:
@@ -128,10 +131,6 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _read_alias(file: Path) -> str:
-    return str(json.loads(file.read_text())["version"])
-
-
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -141,7 +140,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock between processes."""
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from urllib.parse import quote
 
 from httpx2 import HTTPError
 from huggingface_hub import HfApi, snapshot_download
@@ -20,77 +23,109 @@ from huggingface_hub.errors import (
 )
 
 from services.common.errors import Code, Reason, ServiceError, model_not_found
+from services.common.store.disk import staging
 from services.common.store.layer import Report
 from services.common.store.manifest import Kind, Manifest, ModelVersion, describe_files
 from services.common.store.reference import Reference
-from services.common.store.safety import PICKLE_SUFFIXES, SAFE_PATTERNS, unsafe
+from services.common.store.safety import PICKLE_SUFFIXES, SAFE_PATTERNS, SAFE_SUFFIXES, unsafe
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 _UNREACHABLE = (HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
 
 
 class Hub:
-    """Fetches snapshots into ``cache``; HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE mean what they always do."""
+    """Fetches snapshots into ``cache``; HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE mean what they always do.
 
-    def __init__(self, cache: Path) -> None:
-        self._cache = cache / "hub"
+    ``pins/`` remembers which commit a revision named when its snapshot was last complete.
+    """
+
+    def __init__(self, cache: Path, endpoint: str | None = None) -> None:
+        self.cache = cache / "hub"
+        self._endpoint = endpoint
+        self._described: dict[Path, ModelVersion] = {}
+
+    def describe(self, name: str, folder: Path) -> ModelVersion:
+        """The version in a snapshot. Its commit pins it, so that its files are hashed once in a process."""
+        if folder not in self._described:
+            self._described[folder] = describe(name, folder.name, folder, "hub")
+        return self._described[folder]
 
     def folder(self, reference: Reference, report: Report) -> Path:
         """The snapshot of a repository at a pinned commit; from the cache when the hub is away."""
         name = f"hf:{reference.repo}"
+        if _COMMIT.fullmatch(reference.revision) and (kept := self._kept(reference)):
+            return kept
         try:
-            commit = self._pin(reference)
+            commit = self._commit(reference)
             report(0, 0, f"fetching {name}@{commit[:12]}")
             # The library resumes a broken download by itself and fetches only what it lacks.
-            return self._snapshot(reference.repo, commit)
+            folder = self._snapshot(reference.repo, commit)
+            self._pin(reference.repo, reference.revision, commit)
+            self._pin(reference.repo, commit, commit)
+            return folder
         except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
             raise _not_there(name, reference, error) from None
         except _UNREACHABLE as error:
-            return self._cached(name, reference, error)
+            return self._kept(reference) or _raise_unreachable(name, error)
 
-    def _pin(self, reference: Reference) -> str:
+    def _commit(self, reference: Reference) -> str:
         """The commit that the revision names now, after a look at the repository's files."""
-        info = HfApi().model_info(reference.repo, revision=reference.revision or None, timeout=10)
+        info = HfApi(endpoint=self._endpoint).model_info(
+            reference.repo, revision=reference.revision or None, timeout=10
+        )
         refuse_pickles(f"hf:{reference.repo}", [sibling.rfilename for sibling in info.siblings or ()])
         return str(info.sha)
 
-    def _snapshot(self, repo: str, revision: str | None, local_only: bool = False) -> Path:
+    def _snapshot(self, repo: str, commit: str, local_only: bool = False) -> Path:
         path = snapshot_download(
             repo,
-            revision=revision,
-            cache_dir=self._cache,
+            revision=commit,
+            cache_dir=self.cache,
             allow_patterns=SAFE_PATTERNS,
             local_files_only=local_only,
+            endpoint=self._endpoint,
         )
         return Path(path)
 
-    def _cached(self, name: str, reference: Reference, cause: Exception) -> Path:
+    def _pin(self, repo: str, revision: str, commit: str) -> None:
+        with staging(self.cache) as staged:
+            (staged / "pin").write_text(commit)
+            file = self._pin_file(repo, revision)
+            file.parent.mkdir(exist_ok=True)
+            (staged / "pin").replace(file)
+
+    def _kept(self, reference: Reference) -> Path | None:
+        """The complete snapshot that the revision named last; None when there is none."""
         try:
-            return self._snapshot(reference.repo, reference.revision or None, local_only=True)
+            commit = self._pin_file(reference.repo, reference.revision).read_text()
+            return self._snapshot(reference.repo, commit, local_only=True)
         except (LocalEntryNotFoundError, OSError):
-            raise ServiceError(
-                Code.UNAVAILABLE,
-                Reason.HUB_UNREACHABLE,
-                f"{name} is not in the cache and the hub does not answer: {type(cause).__name__}",
-                retry_after=30.0,
-                resource=("model", name),
-            ) from None
+            return None
+
+    def _pin_file(self, repo: str, revision: str) -> Path:
+        return self.cache / "pins" / quote(f"{repo}@{revision}", safe="")
 
 
 def describe(name: str, version: str, folder: Path, layer: str) -> ModelVersion:
-    """A manifest for a Hugging Face directory, from its ``config.json`` and its safe files."""
+    """A manifest for a Hugging Face directory, from its ``config.json`` and its safe files.
+
+    ``version`` "" stands for one made of the files' hashes.
+    """
     config = _config(name, folder)
     names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
     refuse_pickles(name, names)
     architectures = [str(each) for each in config.get("architectures") or ()]
     causal = any(each.endswith(_CAUSAL) for each in architectures)
+    files = describe_files(folder, [each for each in names if Path(each).suffix in SAFE_SUFFIXES])
+    hashes = "".join(entry.sha256 for entry in files)
     manifest = Manifest(
         name=name,
-        version=version,
+        version=version or hashlib.sha256(hashes.encode()).hexdigest()[:12],
         kind=Kind.LANGUAGE_MODEL if causal else Kind.TEXT_EMBEDDER,
         family=str(config.get("model_type", "")),
         config=config,
-        files=describe_files(folder, [each for each in names if Path(each).suffix in _SAFE]),
+        files=files,
         created=datetime.fromtimestamp((folder / "config.json").stat().st_mtime, UTC),
     )
     return ModelVersion(manifest, layer)
@@ -98,7 +133,11 @@ def describe(name: str, version: str, folder: Path, layer: str) -> ModelVersion:
 
 def local_folder(reference: Reference, roots: Sequence[Path]) -> Path:
     """The directory a ``file:`` reference names, when one of ``roots`` holds it."""
-    folder = Path(reference.path).expanduser().resolve()
+    try:
+        folder = Path(reference.path).expanduser().resolve()
+        there = folder.is_dir()
+    except (OSError, RuntimeError):  # a name too long, a user who is none, links in a circle
+        raise model_not_found(f"file:{reference.path[:200]}", ()) from None
     if not any(folder.is_relative_to(root.resolve()) for root in roots):
         allowed = ", ".join(str(root) for root in roots) or "none"
         raise ServiceError(
@@ -106,7 +145,7 @@ def local_folder(reference: Reference, roots: Sequence[Path]) -> Path:
             Reason.UNSAFE_PATH,
             f"model: file:{reference.path} is outside the allowed folders ({allowed}); set PEQUOD_FILE_ROOTS",
         )
-    if not folder.is_dir():
+    if not there:
         raise model_not_found(f"file:{reference.path}", ())
     return folder
 
@@ -118,17 +157,25 @@ def refuse_pickles(name: str, files: Iterable[str]) -> None:
         raise unsafe(f"{name} has its weights only as pickles, which can run code when read; use safetensors")
 
 
-_SAFE = frozenset(pattern.removeprefix("*") for pattern in SAFE_PATTERNS)
-
-
 def _config(name: str, folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     try:
-        return dict(json.loads(file.read_text()))
+        # Python's json reads NaN and Infinity, which JSON has not; they are kept as words.
+        return dict(json.loads(file.read_text(), parse_constant=str))
     except FileNotFoundError:
         raise model_not_found(name, ()) from None
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         raise unsafe(f"{name}: config.json is no JSON object") from None
+
+
+def _raise_unreachable(name: str, cause: Exception) -> NoReturn:
+    raise ServiceError(
+        Code.UNAVAILABLE,
+        Reason.HUB_UNREACHABLE,
+        f"{name} is not in the cache and the hub does not answer: {type(cause).__name__}",
+        retry_after=30.0,
+        resource=("model", name),
+    )
 
 
 def _not_there(name: str, reference: Reference, error: Exception) -> ServiceError:

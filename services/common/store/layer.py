@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -13,14 +14,30 @@ Report = Callable[[int, int, str], None]
 """Takes (done, total, message) as a fetch goes on; bytes."""
 
 
+class LayerAway(ServiceError):
+    """UNAVAILABLE: the place does not answer."""
+
+    def __init__(self, layer: str, error: Exception) -> None:
+        """``error`` is what came of the attempt."""
+        detail = str(error).strip().partition("\n")[0][:200]
+        super().__init__(
+            Code.UNAVAILABLE,
+            Reason.HUB_UNREACHABLE,
+            f"store layer {layer!r} does not answer: {detail}",
+            retry_after=5.0,
+        )
+
+
 class Layer(Protocol):
-    """One place that holds model versions and aliases."""
+    """One place that holds model versions and aliases. Every method raises LayerAway or OSError while it is
+    away.
+    """
 
     name: str
     writable: bool
 
     def versions(self) -> dict[str, tuple[str, ...]]:
-        """The versions of every model. Raises OSError when the place is away."""
+        """The versions of every model."""
 
     def aliases(self, name: str) -> dict[str, str]:
         """What each alias of ``name`` points at; "" for one that was removed here."""
@@ -39,6 +56,20 @@ class Layer(Protocol):
 
         With ``expected`` not None: only if it points there now ("": nowhere); ABORTED otherwise.
         """
+
+
+def alias_content(version: str) -> bytes:
+    """What the file or object of an alias holds."""
+    return json.dumps({"version": version}).encode()
+
+
+def read_alias(content: bytes, where: str) -> str:
+    """The version in an alias' content. Raises DATA_LOSS naming ``where``."""
+    try:
+        return str(json.loads(content)["version"])
+    except (ValueError, TypeError, KeyError):
+        message = f"{where} is no alias of the form {{'version': …}}"
+        raise ServiceError(Code.DATA_LOSS, Reason.FILE_TAMPERED, message, resource=("file", where)) from None
 
 
 def version_exists(manifest: Manifest) -> ServiceError:

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from services.common.errors import Code, Reason, ServiceError
 from services.common.store.safety import check_path
@@ -37,7 +36,8 @@ class Kind(StrEnum):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # NaN and infinity have no JSON, so a digest over them would change with the first reading.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FileEntry(_Frozen):
@@ -68,7 +68,7 @@ class Manifest(_Frozen):
     version: str
     kind: Kind
     family: str
-    config: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, JsonValue] = Field(default_factory=dict)
     files: tuple[FileEntry, ...] = ()
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
@@ -80,6 +80,14 @@ class Manifest(_Frozen):
     tenant: str = "local"
     created: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
 
+    @field_validator("files")
+    @classmethod
+    def _once_each(cls, files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
+        paths = [entry.path for entry in files]
+        if len(set(paths)) < len(paths) or MANIFEST_NAME in paths:
+            raise ValueError(f"each path may stand there once, and {MANIFEST_NAME} not at all")
+        return files
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the canonical JSON of all fields."""
@@ -90,6 +98,10 @@ class Manifest(_Frozen):
     def size_bytes(self) -> int:
         """Bytes of all files."""
         return sum(entry.size_bytes for entry in self.files)
+
+    def same_content(self, other: Manifest) -> bool:
+        """Whether both describe the same model; when they were written does not matter."""
+        return self.model_copy(update={"created": other.created}) == other
 
     def to_json(self) -> str:
         """The text of ``model.json``."""
@@ -135,9 +147,23 @@ def read_manifest(text: str | bytes, where: str) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ServiceError(
-            Code.DATA_LOSS, Reason.FILE_TAMPERED, f"{where} is no model manifest: {place}: {first['msg']}"
-        ) from None
+        raise _no_manifest(where, f"{place}: {first['msg']}") from None
+    except ServiceError as error:
+        raise _no_manifest(where, error.message) from None
+
+
+def read_manifest_of(name: str, version: str, text: str | bytes) -> Manifest:
+    """Parse the ``model.json`` that lies where ``name:version`` belongs. DATA_LOSS when it is another's."""
+    where = f"{name}/{version}/{MANIFEST_NAME}"
+    manifest = read_manifest(text, where)
+    if (manifest.name, manifest.version) != (name, version):
+        raise _no_manifest(where, f"it is that of {manifest.name}:{manifest.version}")
+    return manifest
+
+
+def _no_manifest(where: str, what: str) -> ServiceError:
+    message = f"{where} is no model manifest: {what}"
+    return ServiceError(Code.DATA_LOSS, Reason.FILE_TAMPERED, message, resource=("file", where))
 
 
 def describe_files(folder: Path, paths: Iterable[str] | None = None) -> tuple[FileEntry, ...]:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import ObjectStore, from_url
 
 from services.common.store.disk import move_in, staging
-from services.common.store.layer import Report, alias_conflict, version_exists
-from services.common.store.manifest import MANIFEST_NAME, Manifest, read_manifest
+from services.common.store.layer import (
+    LayerAway,
+    Report,
+    alias_conflict,
+    alias_content,
+    read_alias,
+    version_exists,
+)
+from services.common.store.manifest import MANIFEST_NAME, FileEntry, Manifest, read_manifest_of
+from services.common.store.reference import is_name, is_version
+from services.common.store.safety import tampered
 
 _CHUNK = 8 * 2**20
 _ALIAS_TRIES = 5
@@ -29,103 +41,130 @@ class ObjectLayer:
 
     def __init__(self, url: str, name: str, cache: Path) -> None:
         self.name = name
-        self._store: ObjectStore = from_url(url)
+        self._store = _open(url)
         self._cache = cache / "objects"
+        # Small objects by key, each with the ETag it had: what did not change is not fetched again.
+        self._read: dict[str, tuple[str | None, bytes]] = {}
+        self._etags: dict[str, str | None] = {}
 
     def versions(self) -> dict[str, tuple[str, ...]]:
         """Every key that ends in a manifest."""
         found: dict[str, list[str]] = {}
-        try:
-            for batch in obstore.list(self._store):
-                for item in batch:
-                    parts = str(item["path"]).split("/")
-                    if len(parts) == 3 and parts[2] == MANIFEST_NAME:
-                        found.setdefault(parts[0], []).append(parts[1])
-        except obstore.exceptions.BaseError as error:
-            raise _away(self.name, error) from error
+        for key in self._list(None):
+            parts = key.split("/")
+            if len(parts) == 3 and parts[2] == MANIFEST_NAME and is_name(parts[0]) and is_version(parts[1]):
+                found.setdefault(parts[0], []).append(parts[1])
         return {name: tuple(versions) for name, versions in found.items()}
 
     def aliases(self, name: str) -> dict[str, str]:
         """Every ``@alias`` object of the model."""
-        found = {}
-        for batch in obstore.list(self._store, prefix=name):
-            for item in batch:
-                parts = str(item["path"]).split("/")
-                if len(parts) == 2 and parts[1].startswith("@"):
-                    found[parts[1][1:]] = self._read_alias(item["path"])[0]
-        return found
+        keys = [key for key in self._list(name) if key.count("/") == 1 and key.startswith(f"{name}/@")]
+        return {key.partition("/@")[2]: read_alias(self._get(key), key) for key in keys}
 
     def manifest(self, name: str, version: str) -> Manifest:
-        """Fetch ``model.json``."""
-        key = f"{name}/{version}/{MANIFEST_NAME}"
-        return read_manifest(bytes(obstore.get(self._store, key).bytes()), key)
+        """Fetch ``model.json``, unless it is known."""
+        return read_manifest_of(name, version, self._get(f"{name}/{version}/{MANIFEST_NAME}"))
 
     def folder(self, manifest: Manifest, report: Report) -> Path:
-        """The version in the local cache; fetched into staging, checked by the caller, moved in whole."""
+        """The version in the local cache; fetched into staging, checked on the way, moved in whole."""
         target = self._cache / manifest.digest
         if target.is_dir():
             report(manifest.size_bytes, manifest.size_bytes, "in the cache")
             return target
-        with staging(self._cache) as staged:
+        with staging(self._cache) as staged, self._answering():
             done = 0
             for entry in manifest.files:
-                key = _file_key(manifest, entry.sha256, entry.path)
-                done = self._download(key, staged / entry.path, done, manifest.size_bytes, report)
+                done = self._download(manifest, entry, staged / entry.path, done, report)
             (staged / MANIFEST_NAME).write_text(manifest.to_json())
             move_in(staged, target)
         return target
 
     def publish(self, source: Path, manifest: Manifest) -> None:
         """Upload the files, then claim the version with its manifest."""
-        for entry in manifest.files:
-            with (source / entry.path).open("rb") as file:
-                obstore.put(self._store, _file_key(manifest, entry.sha256, entry.path), file)
         key = f"{manifest.name}/{manifest.version}/{MANIFEST_NAME}"
-        try:
-            obstore.put(self._store, key, manifest.to_json().encode(), mode="create")
-        except AlreadyExistsError:
-            if self.manifest(manifest.name, manifest.version).digest != manifest.digest:
-                raise version_exists(manifest) from None
+        with self._answering():
+            for entry in manifest.files:
+                with (source / entry.path).open("rb") as file:
+                    obstore.put(self._store, _file_key(manifest, entry), file)
+            try:
+                obstore.put(self._store, key, manifest.to_json().encode(), mode="create")
+                return
+            except (AlreadyExistsError, PreconditionError):
+                pass
+        if not self.manifest(manifest.name, manifest.version).same_content(manifest):
+            raise version_exists(manifest)
 
     def set_alias(self, name: str, alias: str, version: str, expected: str | None) -> str:
         """Conditional put: create when absent, update while its ETag is the one that was read."""
         key = f"{name}/@{alias}"
-        content = json.dumps({"version": version}).encode()
         for _ in range(_ALIAS_TRIES):
-            before, etag = self._read_alias(key)
-            if expected is not None and expected != before:
-                raise alias_conflict(name, alias, expected, before)
-            try:
-                if etag is None:
-                    obstore.put(self._store, key, content, mode="create")
-                else:
-                    obstore.put(self._store, key, content, mode={"e_tag": etag})
-            except (AlreadyExistsError, PreconditionError):
-                continue
-            return before
+            with self._answering():
+                before, etag = self._current(key)
+                if expected is not None and expected != before:
+                    raise alias_conflict(name, alias, expected, before)
+                with contextlib.suppress(AlreadyExistsError, PreconditionError, NotFoundError):
+                    mode = "create" if etag is None else {"e_tag": etag}
+                    obstore.put(self._store, key, alias_content(version), mode=mode)  # type: ignore[arg-type]
+                    return before
         raise alias_conflict(name, alias, expected or "", "a version that others keep moving")
 
-    def _read_alias(self, key: str) -> tuple[str, str | None]:
+    def _current(self, key: str) -> tuple[str, str | None]:
         """What an alias points at and its ETag; ("", None) when there is none."""
         try:
             reply = obstore.get(self._store, key)
         except (NotFoundError, FileNotFoundError):
             return "", None
-        return str(json.loads(bytes(reply.bytes()))["version"]), reply.meta["e_tag"]
+        return read_alias(bytes(reply.bytes()), key), reply.meta["e_tag"]
 
-    def _download(self, key: str, target: Path, done: int, total: int, report: Report) -> int:
+    def _list(self, prefix: str | None) -> list[str]:
+        with self._answering():
+            items = [item for batch in obstore.list(self._store, prefix=prefix) for item in batch]
+        self._etags.update((str(item["path"]), item["e_tag"]) for item in items)
+        return [str(item["path"]) for item in items]
+
+    def _get(self, key: str) -> bytes:
+        known = self._read.get(key)
+        if known and known[0] is not None and known[0] == self._etags.get(key):
+            return known[1]
+        with self._answering():
+            reply = obstore.get(self._store, key)
+            content = bytes(reply.bytes())
+        self._read[key] = (reply.meta["e_tag"], content)
+        return content
+
+    def _download(self, manifest: Manifest, entry: FileEntry, target: Path, done: int, report: Report) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
         with target.open("wb") as file:
-            for chunk in obstore.get(self._store, key).stream(min_chunk_size=_CHUNK):
-                file.write(bytes(chunk))
+            reply = obstore.get(self._store, _file_key(manifest, entry))
+            for chunk in reply.stream(min_chunk_size=_CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
                 done += len(chunk)
-                report(done, total, target.name)
+                report(done, manifest.size_bytes, entry.path)
+        if digest.hexdigest() != entry.sha256:
+            raise tampered(manifest, entry.path, f"what the {self.name} layer holds has another sha256")
         return done
 
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Turn the client's errors into LayerAway, which everybody above understands."""
+        try:
+            yield
+        except (BaseError, OSError) as error:
+            raise LayerAway(self.name, error) from error
 
-def _file_key(manifest: Manifest, sha256: str, path: str) -> str:
-    return f"{manifest.name}/{manifest.version}/files/{sha256}/{path}"
+
+def _open(url: str) -> ObjectStore:
+    if url.startswith(("memory:", "file:")):
+        return from_url(url)
+    # The client's own limits: 30 s for a whole download, and 3 minutes of retries while requests wait.
+    return from_url(
+        url,
+        client_options={"connect_timeout": "5s", "read_timeout": "30s", "timeout": "12h"},
+        retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
+    )
 
 
-def _away(name: str, error: Exception) -> OSError:
-    return OSError(f"store layer {name!r} does not answer: {error}")
+def _file_key(manifest: Manifest, entry: FileEntry) -> str:
+    return f"{manifest.name}/{manifest.version}/files/{entry.sha256}/{entry.path}"

@@ -31,10 +31,8 @@ class Reference:
 def parse_reference(text: str) -> Reference:
     """Parse a reference from a request's field ``model``. Raises INVALID_ARGUMENT naming the field."""
     if text.startswith("hf:"):
-        repo, _, revision = text[3:].partition("@")
-        return Reference(
-            repo=_match(_REPO, repo, text), revision=revision and _match(_REVISION, revision, text)
-        )
+        repo, at, revision = text[3:].partition("@")
+        return Reference(repo=_match(_REPO, repo, text), revision=at and _match(_REVISION, revision, text))
     if text.startswith("file:"):
         return Reference(path=_safe_path(text))
     name, at, alias = text.partition("@")
@@ -48,16 +46,28 @@ def parse_reference(text: str) -> Reference:
 
 def check_name(name: str, field: str = "model") -> str:
     """``name`` when it may name a model. Raises INVALID_ARGUMENT."""
-    if not _NAME.fullmatch(name) or ".." in name:
-        raise _unsafe(name) if ".." in name or "/" in name else invalid(field, _name_rule(name))
+    if not is_name(name):
+        raise _unsafe(name, field) if ".." in name or "/" in name else invalid(field, _name_rule(name))
     return name
 
 
 def check_version(version: str, field: str = "model") -> str:
     """``version`` when it may name a version. Raises INVALID_ARGUMENT."""
-    if not _VERSION.fullmatch(version) or ".." in version:
-        raise invalid(field, f"version {version!r} must be 1..64 letters, digits, '.', '_' or '-'")
+    if not is_version(version):
+        if ".." in version or "/" in version:
+            raise _unsafe(version, field)
+        raise invalid(field, f"version {version[:80]!r} must be 1..64 letters, digits, '.', '_' or '-'")
     return version
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` may name a model."""
+    return _NAME.fullmatch(text) is not None and ".." not in text
+
+
+def is_version(text: str) -> bool:
+    """Whether ``text`` may name a version."""
+    return _VERSION.fullmatch(text) is not None and ".." not in text
 
 
 def check_alias(alias: str, field: str = "model") -> str:
@@ -65,6 +75,12 @@ def check_alias(alias: str, field: str = "model") -> str:
     if not _ALIAS.fullmatch(alias):
         raise invalid(field, f"alias {alias!r} must be 1..64 of a-z, 0-9 and '-', beginning with a letter")
     return alias
+
+
+def version_order(version: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key that puts "2" before "10" and "1.9" before "1.10"."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", version)
+    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts)
 
 
 def _name_rule(name: str) -> str:
@@ -90,6 +106,6 @@ def _safe_path(text: str) -> str:
     return path
 
 
-def _unsafe(text: str) -> ServiceError:
-    error = invalid("model", f"{text[:80]!r} may not leave the store: '..' and '/' are refused")
+def _unsafe(text: str, field: str = "model") -> ServiceError:
+    error = invalid(field, f"{text[:80]!r} may not leave the store: '..' and '/' are refused")
     return ServiceError(Code.INVALID_ARGUMENT, Reason.UNSAFE_PATH, error.message, violations=error.violations)

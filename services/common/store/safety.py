@@ -19,13 +19,14 @@ SAFE_PATTERNS = [f"*{suffix}" for suffix in sorted(SAFE_SUFFIXES)]
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz"})
 
 # Verified files, by what tells an untouched file from a changed one without reading it.
-_Stamp = tuple[str, int, int, int]
+Stamp = tuple[str, int, int, int, int]
 
 
 def check_path(path: str) -> str:
     """``path`` when it stays inside its folder. Raises INVALID_ARGUMENT, reason UNSAFE_PATH."""
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+    pure = PurePosixPath(path)
+    plain = str(pure) == path and path != "."
+    if not plain or pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path:
         raise ServiceError(
             Code.INVALID_ARGUMENT,
             Reason.UNSAFE_PATH,
@@ -43,20 +44,24 @@ def check_format(file: Path) -> None:
         hint = "a pickle can run code when read; " if file.suffix in PICKLE_SUFFIXES else ""
         raise unsafe(f"{file.name}: {hint}only safetensors, ONNX and JSON or text files are read")
     with file.open("rb") as opened:
-        head = opened.read(4)
-    if head[:1] == b"\x80" and file.suffix not in {".safetensors", ".onnx"}:
+        head = opened.read(9)
+    if file.suffix == ".safetensors" and not _has_header(head, file.stat().st_size):
+        raise unsafe(f"{file.name} is no safetensors file (a pickle under another name?)")
+    # A pickle begins with 0x80 and its protocol. No text does, and no ONNX graph: that would be field 16.
+    if file.suffix != ".safetensors" and head[:1] == b"\x80":
         raise unsafe(f"{file.name} is a pickle under another name")
-    if head == b"PK\x03\x04" and zipfile.is_zipfile(file):
+    if head[:4] == b"PK\x03\x04" and zipfile.is_zipfile(file):
         raise unsafe(f"{file.name} is a zip archive (a pickle in disguise), not what its name says")
 
 
-def verify(folder: Path, manifest: Manifest, verified: set[_Stamp]) -> None:
-    """Check that ``folder`` holds exactly the manifest's content, and nothing executable.
+def verify(folder: Path, manifest: Manifest, verified: set[Stamp], within: Path | None = None) -> None:
+    """Check that ``folder`` holds the manifest's files, unchanged, and nothing executable among them.
 
-    ``verified`` remembers files already read, so that reloading a large model is cheap.
-    Raises DATA_LOSS, reason FILE_TAMPERED, naming the file.
+    ``verified`` remembers files already read, so that reloading a large model is cheap. Links may
+    lead to anywhere in ``within`` (default: ``folder``). Raises DATA_LOSS, reason FILE_TAMPERED, or
+    FAILED_PRECONDITION, reason UNSAFE_FORMAT; both name the file.
     """
-    root = folder.resolve()
+    root = (within or folder).resolve()
     for entry in manifest.files:
         file = folder / check_path(entry.path)
         if not file.resolve().is_relative_to(root):
@@ -64,7 +69,8 @@ def verify(folder: Path, manifest: Manifest, verified: set[_Stamp]) -> None:
         if not file.is_file():
             raise tampered(manifest, entry.path, "it is missing")
         status = file.stat()
-        stamp = (entry.sha256, status.st_size, status.st_mtime_ns, status.st_ino)
+        # The time of the last change cannot be set back as that of the last write can.
+        stamp = (entry.sha256, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         if stamp in verified:
             continue
         _check_content(file, entry.size_bytes, entry.sha256, manifest, entry.path)
@@ -85,6 +91,11 @@ def tampered(manifest: Manifest, path: str, what: str) -> ServiceError:
 def unsafe(message: str) -> ServiceError:
     """FAILED_PRECONDITION, reason UNSAFE_FORMAT."""
     return ServiceError(Code.FAILED_PRECONDITION, Reason.UNSAFE_FORMAT, message)
+
+
+def _has_header(head: bytes, size: int) -> bool:
+    """Whether a file of ``size`` bytes begins as safetensors files do: a length, then a JSON object."""
+    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
 
 
 def _check_content(file: Path, size: int, sha256: str, manifest: Manifest, path: str) -> None:

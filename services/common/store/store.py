@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from services.common.errors import Code, Reason, ServiceError, invalid, model_not_found
 from services.common.store import derived, hub
 from services.common.store.disk import DiskLayer
-from services.common.store.layer import Layer, Report
+from services.common.store.layer import Layer, LayerAway, Report, alias_conflict, version_exists
 from services.common.store.manifest import Kind, Manifest, ModelVersion
 from services.common.store.objects import ObjectLayer
 from services.common.store.reference import (
@@ -22,15 +21,16 @@ from services.common.store.reference import (
     check_name,
     check_version,
     parse_reference,
+    version_order,
 )
-from services.common.store.safety import verify
+from services.common.store.safety import Stamp, verify
 
 _logger = logging.getLogger("pequod.store")
 
 
 @dataclass(frozen=True)
 class Change:
-    """The version a bare name or an alias resolves to may have changed."""
+    """The version that a bare name or an alias of ``name`` stands for may have changed."""
 
     name: str
 
@@ -39,22 +39,31 @@ def open_store(shipped: Path, user: str, cache: Path, file_roots: Sequence[Path]
     """The usual two layers: the shipped models, read-only, then the user's (a folder or a URL)."""
     remote = "://" in user
     mine = ObjectLayer(user, "user", cache) if remote else DiskLayer(Path(user), "user", writable=True)
-    return ModelStore([DiskLayer(shipped, "shipped", writable=False), mine], cache, file_roots)
+    poll_seconds = 5.0 if remote else 1.0
+    return ModelStore([DiskLayer(shipped, "shipped", writable=False), mine], cache, file_roots, poll_seconds)
 
 
 class ModelStore:
     """Versions of all layers. The first layer that has a name:version wins; later layers' aliases win."""
 
     def __init__(
-        self, layers: Sequence[Layer], cache: Path, file_roots: Sequence[Path] = (), poll_seconds: float = 1.0
+        self,
+        layers: Sequence[Layer],
+        cache: Path,
+        file_roots: Sequence[Path] = (),
+        poll_seconds: float = 1.0,
+        hub_endpoint: str | None = None,
     ) -> None:
         """``cache`` holds fetched and derived data; ``file:`` may name folders inside ``file_roots``."""
         self._layers = layers
         self._cache = cache
-        self._hub = hub.Hub(cache)
+        self._hub = hub.Hub(cache, hub_endpoint)
         self._file_roots = file_roots
         self._poll_seconds = poll_seconds
-        self._verified: set[tuple[str, int, int, int]] = set()
+        self._verified: set[Stamp] = set()
+        # What each layer showed last: a place that is away for a while takes no model from a running service.
+        self._seen_versions: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._seen_aliases: dict[tuple[str, str], dict[str, str]] = {}
 
     async def list_versions(self, kind: Kind | None = None) -> list[ModelVersion]:
         """Every version of every layer, by name, then version."""
@@ -66,6 +75,10 @@ class ModelStore:
         Raises INVALID_ARGUMENT for a malformed reference, NOT_FOUND with the close names.
         """
         return await asyncio.to_thread(self._resolve, reference, report or _silent)
+
+    async def aliases_of(self, version: ModelVersion) -> tuple[str, ...]:
+        """The aliases that name a version now, sorted."""
+        return await asyncio.to_thread(self._aliases_of, version.name, version.version)
 
     async def fetch(self, version: ModelVersion, report: Report | None = None) -> Path:
         """A local folder with the version's files, their hashes checked. Raises DATA_LOSS naming a file."""
@@ -79,9 +92,7 @@ class ModelStore:
         check_name(manifest.name, "name")
         check_version(manifest.version, "version")
         layer = self._writable()
-        await asyncio.to_thread(verify, folder, manifest, set())
-        await asyncio.to_thread(layer.publish, folder, manifest)
-        return ModelVersion(manifest, layer.name)
+        return await asyncio.to_thread(self._publish, folder, manifest, layer)
 
     async def set_alias(self, name: str, alias: str, version: str, expected: str | None = None) -> str:
         """Point ``name@alias`` at ``version`` ("" removes it); returns the version it named before.
@@ -101,30 +112,39 @@ class ModelStore:
         return derived.derive(self._cache, version.digest, target, build)
 
     async def watch(self) -> AsyncIterator[Change]:
-        """Follow all layers; a layer that is away for a while is asked again."""
-        before = await asyncio.to_thread(self._snapshot)
+        """Follow all layers; first comes one change for every model there is.
+
+        So whoever resolved something before the watch began misses no change either. A layer that
+        is away for a while is asked again.
+        """
+        before: dict[str, object] = {}
         while True:
-            await asyncio.sleep(self._poll_seconds)
-            now = await asyncio.to_thread(self._snapshot)
+            now = await asyncio.to_thread(self._snapshot, before)
             for name in sorted(before.keys() | now.keys()):
                 if before.get(name) != now.get(name):
                     yield Change(name)
             before = now
+            await asyncio.sleep(self._poll_seconds)
 
-    def _snapshot(self) -> dict[str, object]:
-        versions = self._versions()
-        return {name: (found, self._aliases(name)) for name, found in versions.items()}
+    def _snapshot(self, before: dict[str, object]) -> dict[str, object]:
+        now: dict[str, object] = {}
+        for name, versions in self._versions().items():
+            try:
+                now[name] = (versions, self._aliases(name))
+            except ServiceError as error:
+                _logger.warning("model cannot be followed", extra={"model": name, "error": error.message})
+                now[name] = before.get(name)
+        return now
 
     def _versions(self) -> dict[str, dict[str, Layer]]:
         """Model name to version to the layer that holds it."""
         merged: dict[str, dict[str, Layer]] = {}
         for layer in self._layers:
             try:
-                found = layer.versions()
-            except OSError as error:
+                self._seen_versions[layer.name] = layer.versions()
+            except (OSError, LayerAway) as error:
                 _logger.warning("store layer is away", extra={"layer": layer.name, "error": str(error)})
-                continue
-            for name, versions in found.items():
+            for name, versions in self._seen_versions.get(layer.name, {}).items():
                 for version in versions:
                     merged.setdefault(name, {}).setdefault(version, layer)
         return merged
@@ -133,37 +153,57 @@ class ModelStore:
         aliases: dict[str, str] = {}
         for layer in self._layers:
             try:
-                aliases.update(layer.aliases(name))
-            except OSError as error:
+                self._seen_aliases[layer.name, name] = layer.aliases(name)
+            except (OSError, LayerAway) as error:
                 _logger.warning("store layer is away", extra={"layer": layer.name, "error": str(error)})
+            aliases.update(self._seen_aliases.get((layer.name, name), {}))
         return {alias: version for alias, version in aliases.items() if version}
 
     def _list(self, kind: Kind | None) -> list[ModelVersion]:
-        found = [
-            self._version(name, version, layer)
-            for name, versions in sorted(self._versions().items())
-            for version, layer in sorted(versions.items(), key=lambda item: _version_order(item[0]))
-        ]
+        found = []
+        for name, versions in sorted(self._versions().items()):
+            for version in sorted(versions, key=version_order):
+                try:
+                    found.append(self._version(name, version, versions[version]))
+                except (OSError, ServiceError) as error:
+                    # One damaged manifest hides its version, not the others.
+                    _logger.warning(
+                        "version not listed", extra={"model": f"{name}:{version}", "error": str(error)}
+                    )
         return [each for each in found if kind is None or each.manifest.kind == kind]
 
     def _version(self, name: str, version: str, layer: Layer) -> ModelVersion:
-        aliases = sorted(alias for alias, target in self._aliases(name).items() if target == version)
-        return ModelVersion(layer.manifest(name, version), layer.name, tuple(aliases))
+        manifest = layer.manifest(name, version)
+        return ModelVersion(manifest, layer.name, self._aliases_of(name, version))
+
+    def _aliases_of(self, name: str, version: str) -> tuple[str, ...]:
+        return tuple(sorted(alias for alias, target in self._aliases(name).items() if target == version))
+
+    def _publish(self, folder: Path, manifest: Manifest, layer: Layer) -> ModelVersion:
+        verify(folder, manifest, set())
+        # What another layer has already would hide the new version, or be hidden by it.
+        holder = self._versions().get(manifest.name, {}).get(manifest.version, layer)
+        if holder is layer:
+            layer.publish(folder, manifest)
+        elif not holder.manifest(manifest.name, manifest.version).same_content(manifest):
+            raise version_exists(manifest)
+        return self._version(manifest.name, manifest.version, holder)
 
     def _resolve(self, text: str, report: Report) -> ModelVersion:
         reference = parse_reference(text)
         if reference.repo:
             folder = self._hub.folder(reference, report)
-            return hub.describe(f"hf:{reference.repo}", folder.name[:12], folder, "hub")
+            return self._hub.describe(f"hf:{reference.repo}", folder)
         if reference.path:
             folder = hub.local_folder(reference, self._file_roots)
-            return hub.describe(f"file:{reference.path}", "local", folder, "file")
+            return hub.describe(f"file:{reference.path}", "", folder, "file")
         return self._resolve_name(reference, text)
 
     def _resolve_name(self, reference: Reference, text: str) -> ModelVersion:
         all_versions = self._versions()
         versions = all_versions.get(reference.name)
         if not versions:
+            self._raise_never_seen()
             raise model_not_found(text, all_versions)
         wanted = reference.version or self._wanted(reference, versions, text)
         if wanted not in versions:
@@ -176,18 +216,20 @@ class ModelStore:
         aliases = self._aliases(reference.name)
         if reference.alias and reference.alias not in aliases:
             raise model_not_found(text, [f"{reference.name}@{alias}" for alias in aliases])
-        newest = max(versions, key=_version_order)
+        newest = max(versions, key=version_order)
         return aliases.get(reference.alias or DEFAULT_ALIAS, newest)
 
     def _fetch(self, version: ModelVersion, report: Report) -> Path:
+        within = None
         if version.layer == "hub":
-            revision = version.name.removeprefix("hf:")
-            folder = self._hub.folder(Reference(repo=revision, revision=version.version), report)
+            folder = self._hub.folder(Reference(repo=version.name[3:], revision=version.version), report)
+            within = self._hub.cache  # snapshots are links into the cache's blobs
         elif version.layer == "file":
             folder = hub.local_folder(parse_reference(version.name), self._file_roots)
+            within = next(root for root in self._file_roots if folder.is_relative_to(root.resolve()))
         else:
             folder = self._layer(version.layer).folder(version.manifest, report)
-        verify(folder, version.manifest, self._verified)
+        verify(folder, version.manifest, self._verified, within)
         return folder
 
     def _set_alias(self, name: str, alias: str, version: str, expected: str | None) -> str:
@@ -197,16 +239,16 @@ class ModelStore:
         if not versions:
             raise model_not_found(name, self._versions())
         if version and version not in versions:
-            known = ", ".join(sorted(versions, key=_version_order))
+            known = ", ".join(sorted(versions, key=version_order))
             raise invalid("version", f"{name} has no version {version!r}; it has {known}")
         shown = self._aliases(name).get(alias, "")
         layer = self._writable()
-        # The user's layer may not hold the alias yet that a read-only layer shows.
-        mine = layer.aliases(name)
-        if alias not in mine and expected is not None and expected == shown:
-            expected = ""
-        before = layer.set_alias(name, alias, version, expected)
-        return before if alias in mine else shown
+        if alias in layer.aliases(name):
+            return layer.set_alias(name, alias, version, expected)
+        # Only a read-only layer shows it, or none: then the writable one must still have none.
+        if expected is not None and expected != shown:
+            raise alias_conflict(name, alias, expected, shown)
+        return layer.set_alias(name, alias, version, None if expected is None else "") or shown
 
     def _writable(self) -> Layer:
         for layer in reversed(self._layers):
@@ -216,14 +258,14 @@ class ModelStore:
             Code.FAILED_PRECONDITION, Reason.READ_ONLY_STORE, "no layer of the store is writable"
         )
 
+    def _raise_never_seen(self) -> None:
+        """Nobody knows what a layer holds that never answered: that is not the same as nothing."""
+        for layer in self._layers:
+            if layer.name not in self._seen_versions:
+                raise LayerAway(layer.name, OSError("its models are not known yet"))
+
     def _layer(self, name: str) -> Layer:
         return next(layer for layer in self._layers if layer.name == name)
-
-
-def _version_order(version: str) -> tuple[tuple[int, int, str], ...]:
-    """Sorts "2" before "10" and "1.9" before "1.10"."""
-    parts = re.findall(r"\d+|[^\d]+", version)
-    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts)
 
 
 def _silent(done: int, total: int, message: str) -> None:
