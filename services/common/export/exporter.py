@@ -1,0 +1,97 @@
+"""Exports model versions of a service and keeps them under the version's digest, for ModelService."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from services.common import families
+from services.common.errors import unsupported
+from services.common.export.graph import GraphSpec
+from services.common.export.manifest import ExportManifest, Target, verify
+from services.common.export.run import write_export
+from services.common.residency.export import Exported, ParityFigure, Step
+from services.common.store import ModelVersion
+from services.common.store.derived import derive
+
+Graphs = Callable[[ModelVersion, Path], Mapping[str, GraphSpec]]
+"""The graphs of a version whose files are in a folder. Raises UNSUPPORTED when it has none."""
+
+
+def family_graphs(package: ModuleType) -> Graphs:
+    """Graphs as the version's family in ``package`` gives them: ``graphs(config, folder)`` in its file."""
+
+    def graphs(version: ModelVersion, folder: Path) -> Mapping[str, GraphSpec]:
+        name = version.manifest.family
+        build = getattr(families.load(package, name), "graphs", None)
+        if build is None:
+            raise unsupported(f"{version}: family {name!r} has no graph to export")
+        made: Mapping[str, GraphSpec] = build(version.manifest.config, folder)
+        return made
+
+    return graphs
+
+
+class StoreExporter:
+    """The ``Exporter`` of ModelService. Exports lie in ``<root>/exports/<digest>/<target>/``.
+
+    A kept export is returned after its hashes were checked; a damaged one is made again.
+    """
+
+    def __init__(self, root: Path, graphs: Graphs) -> None:
+        self._root = root
+        self._graphs = graphs
+        self._one_at_a_time = threading.Lock()  # torch keeps the state of a trace in globals
+
+    def export(self, version: ModelVersion, folder: Path, target: str, force: bool, step: Step) -> Exported:
+        """Export ``version``, whose files are in ``folder``; blocking.
+
+        Raises FAILED_PRECONDITION with reason UNSUPPORTED for a family without graphs,
+        EXPORT_FAILED or PARITY_FAILED; nothing is kept then, and what was kept before stays.
+        """
+        built = False
+
+        def build(staged: Path) -> dict[str, Any]:
+            nonlocal built
+            built = True
+            _need_torch()
+            graphs = self._graphs(version, folder)
+            write_export(
+                graphs, staged, Target(target), name=version.name, source=version.digest, report=step
+            )
+            return {}
+
+        with self._one_at_a_time:
+            location = derive(self._root, version.digest, target, build, force)
+            manifest = verify(location)
+        return _exported(location, manifest, reused=not built)
+
+
+def _need_torch() -> None:
+    missing = [name for name in ("torch", "onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise unsupported(f"exporting needs {', '.join(missing)}: install the 'train' extra")
+
+
+def _exported(location: Path, manifest: ExportManifest, reused: bool) -> Exported:
+    return Exported(
+        location=location,
+        files=manifest.files,
+        parity=tuple(
+            ParityFigure(
+                output=figure.output if len(manifest.graphs) == 1 else f"{graph}/{figure.output}",
+                max_abs_error=figure.max_abs_error,
+                min_cosine=figure.min_cosine,
+                tolerance=figure.tolerance,
+            )
+            for graph, exported in manifest.graphs.items()
+            for figure in exported.parity
+        ),
+        opset=manifest.opset,
+        runtime_versions=manifest.runtime_versions,
+        reused=reused,
+    )

@@ -1,0 +1,101 @@
+"""Writes one graph as ONNX or TorchScript. The only place that traces a module."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services.common.errors import Code, Reason, ServiceError
+from services.common.export.graph import GraphSpec, evaluating
+
+if TYPE_CHECKING:
+    import torch
+
+# A protobuf file holds at most 2 GB; larger weights go to a file beside it.
+_ONE_FILE_BYTES = 1_800_000_000
+
+
+def write_onnx(spec: GraphSpec, path: Path) -> int:
+    """Write ``path`` (and ``path.data`` beside it for very large weights); returns the operator set."""
+    import torch
+
+    # torch wants an entry for every input, empty where nothing is free.
+    shapes = {name: dict(spec.dynamic.get(name, {})) for name in spec.example_inputs}
+    program: Any = _attempt(
+        "ONNX",
+        lambda: torch.onnx.export(
+            spec.module,
+            (),
+            kwargs=dict(spec.example_inputs),
+            input_names=list(spec.example_inputs),
+            output_names=list(spec.output_names),
+            dynamic_shapes=shapes,
+            dynamo=True,
+            verbose=False,
+        ),
+        spec.module,
+    )
+    _forget_origin(program.model)
+    program.save(path, external_data=_weight_bytes(spec.module) > _ONE_FILE_BYTES)
+    return int(program.model.opset_imports[""])
+
+
+def write_torchscript(spec: GraphSpec, path: Path) -> int:
+    """Write a traced module; returns 0, there is no operator set."""
+    import torch
+
+    trace: Any = torch.jit.trace  # untyped
+    traced: Any = _attempt(
+        "TorchScript",
+        lambda: trace(spec.module, example_kwarg_inputs=dict(spec.example_inputs)),
+        spec.module,
+    )
+    with _quiet():
+        traced.save(str(path))
+    return 0
+
+
+def _attempt(what: str, export: Callable[[], Any], module: torch.nn.Module) -> Any:
+    import torch
+
+    with evaluating(module), torch.no_grad(), _quiet():
+        try:
+            return export()
+        except Exception as error:  # torch's exporters raise whatever happened inside
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ServiceError(
+                Code.FAILED_PRECONDITION,
+                Reason.EXPORT_FAILED,
+                f"{type(module).__name__} cannot be exported as {what}: {reason}",
+            ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters warn about their own insides; what counts is the parity check that follows."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _forget_origin(model: Any) -> None:
+    """Drop the stack traces that the exporter notes on every node: paths of this machine."""
+    for graph in (model.graph, *model.functions.values()):
+        for node in graph:
+            node.metadata_props.clear()
+            for value in node.outputs:
+                value.metadata_props.clear()
+
+
+def _weight_bytes(module: torch.nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
