@@ -13,14 +13,16 @@ from pequod.model.v1 import add_ModelServiceServicer_to_server
 from pequod.sampler.v1 import add_SamplerServiceServicer_to_server
 from services.common.catalogue import MODEL_SERVICE, SERVICES, entry
 from services.common.errors import ServiceError
+from services.common.export.exporter import StoreExporter, family_graphs
 from services.common.metrics import Metrics
 from services.common.residency import ModelManager
 from services.common.rpc.model_servicer import ModelServicer
 from services.common.rpc.process import run
 from services.common.rpc.server import ServerSettings, serve
 from services.common.settings import from_environment
-from services.common.store import open_store
+from services.common.store.settings import StoreSettings
 from services.common.threads import cap_threads, threads_for
+from services.sampler import families
 from services.sampler.engine import Engine
 from services.sampler.loader import EngineLoader
 from services.sampler.scheduler import Limits, Scheduler
@@ -34,11 +36,12 @@ _logger = logging.getLogger("pequod.sampler")
 class SamplerProcess:
     """The parts of a sampler put together; ``services.common.rpc.server`` gives it its life."""
 
-    def __init__(self, settings: SamplerSettings, metrics: Metrics) -> None:
+    def __init__(self, settings: SamplerSettings, models: StoreSettings, metrics: Metrics) -> None:
         self._settings = settings
-        store = open_store(settings.models, settings.store, settings.cache)
+        store = models.open()
+        self._exporter = StoreExporter(models.cache, family_graphs(families))
         self._manager: ModelManager[Engine] = ModelManager(
-            store, EngineLoader(store), metrics, settings.memory_bytes, settings.load_wait_seconds
+            store, EngineLoader(store), metrics, models.memory_bytes, models.load_wait
         )
         self._scheduler = Scheduler(metrics, Limits(settings.max_running, settings.max_waiting))
 
@@ -47,7 +50,7 @@ class SamplerProcess:
         settings = self._settings
         sampler = SamplerServicer(self._manager, self._scheduler, settings.default_model, settings.max_tokens)
         add_SamplerServiceServicer_to_server(sampler, server)
-        add_ModelServiceServicer_to_server(ModelServicer(self._manager, NAME), server)
+        add_ModelServiceServicer_to_server(ModelServicer(self._manager, NAME, self._exporter), server)
         return (*entry(NAME).grpc_services, MODEL_SERVICE)
 
     async def start(self) -> None:
@@ -76,8 +79,9 @@ def server_settings(environ: Mapping[str, str]) -> ServerSettings:
 async def main() -> None:
     """Read the settings and serve until told to stop."""
     metrics = Metrics(NAME)
-    process = SamplerProcess(from_environment(SamplerSettings, os.environ), metrics)
-    await serve(process, server_settings(os.environ), metrics)
+    settings = from_environment(SamplerSettings, os.environ)
+    models = from_environment(StoreSettings, os.environ)
+    await serve(SamplerProcess(settings, models, metrics), server_settings(os.environ), metrics)
 
 
 if __name__ == "__main__":

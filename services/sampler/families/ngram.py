@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from services.common.errors import unsupported
+from services.common.export.graph import GraphSpec
+from services.sampler.ngrams import dense
 from services.sampler.ngrams.alphabet import Alphabet, Ids, alphabet_from_config
 from services.sampler.ngrams.chain import Derive, Following, NgramOptions, Scores, Smoothing
 from services.sampler.ngrams.kneser_ney import KneserNey
@@ -120,6 +123,10 @@ class TrieChain:
 
 def load(config: Mapping[str, Any], folder: Path, derive: Derive) -> Ngram:
     """The model in ``folder``; nothing needs to be derived from it."""
+    return _read(config, folder)
+
+
+def _read(config: Mapping[str, Any], folder: Path) -> Ngram:
     checked = Config(order=int(config["order"]), alphabet=config["alphabet"])
     tensors = load_file(folder / COUNTS_FILE)
     levels = [
@@ -131,6 +138,27 @@ def load(config: Mapping[str, Any], folder: Path, derive: Derive) -> Ngram:
         for n in range(1, checked.order + 1)
     ]
     return Ngram(alphabet_from_config(checked.alphabet, folder), levels)
+
+
+def graphs(config: Mapping[str, Any], folder: Path) -> dict[str, GraphSpec]:
+    """The model with back-off at its own order as a graph, while a dense table of it is small enough.
+
+    FAILED_PRECONDITION beyond that, and at order 1, where there is no context to give.
+    """
+    import torch
+
+    trie = _read(config, folder).trie
+    if trie.order == 1:
+        raise unsupported("an n-gram model of order 1 takes no context, so there is no graph to export")
+    context = torch.arange(3 * (trie.order - 1)).reshape(3, trie.order - 1) % trie.alphabet_size
+    spec = GraphSpec(
+        module=dense.module(trie),
+        example_inputs={"context": context},
+        output_names=("log_probabilities",),
+        dynamic={"context": {0: "batch"}},
+        tolerance=1e-6,
+    )
+    return {"model": spec}
 
 
 def save(levels: Sequence[Level], folder: Path) -> Path:

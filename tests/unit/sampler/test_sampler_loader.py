@@ -9,6 +9,7 @@ from services.common.metrics import Metrics
 from services.common.residency import ModelManager
 from services.common.settings import SettingsError, from_environment
 from services.common.store import MANIFEST_NAME, Manifest, describe_files, open_store
+from services.common.store.settings import StoreSettings
 from services.finetune.recipes import infinigram as infinigram_recipe
 from services.finetune.recipes import ngram as ngram_recipe
 from services.finetune.recipes.ngram import Corpus
@@ -115,7 +116,6 @@ def test_the_catalogue_gives_the_ports_and_the_environment_changes_them():
         ("PEQUOD_SAMPLER_MAX_RUNNING", "0"),
         ("PEQUOD_SAMPLER_MAX_WAITING", "31"),
         ("PEQUOD_SAMPLER_MAX_TOKENS", "many"),
-        ("PEQUOD_LOAD_WAIT_SECONDS", "nan"),
     ],
 )
 def test_a_bad_setting_stops_the_start(variable, value):
@@ -126,7 +126,7 @@ def test_a_bad_setting_stops_the_start(variable, value):
 def test_the_shipped_models_are_what_their_recipes_write():
     """The manifests in the repository name these recipes, and say on what they were trained."""
     for name, recipe in (("moby-ngram", "ngram"), ("moby-unbounded", "infinigram")):
-        folder = SamplerSettings().models / name
+        folder = StoreSettings().shipped / name
         manifest = Manifest.model_validate_json((folder / "1" / MANIFEST_NAME).read_text())
         assert manifest.recipe == manifest.family == recipe
         assert manifest.license == "CC0-1.0"

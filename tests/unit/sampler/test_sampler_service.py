@@ -9,12 +9,19 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from pequod.common.v1 import TokenIds, Usage
-from pequod.model.v1 import GetModelRequest, ListModelsRequest, ModelServiceStub
+from pequod.model.v1 import (
+    EXPORT_FORMAT_ONNX,
+    ExportModelRequest,
+    GetModelRequest,
+    ListModelsRequest,
+    ModelServiceStub,
+)
 from pequod.sampler import v1
 from services.common.metrics import Metrics
 from services.common.rpc import server as rpc_server
 from services.common.rpc.interceptors import CallInterceptor
 from services.common.rpc.status import DETAILS_KEY
+from services.common.store.settings import StoreSettings
 from services.finetune.recipes import infinigram as infinigram_recipe
 from services.finetune.recipes import ngram as ngram_recipe
 from services.finetune.recipes.ngram import Corpus
@@ -40,17 +47,17 @@ def models(tmp_path_factory):
 async def sampler(models, tmp_path):
     """A stub on a running service, its channel and its metrics."""
     metrics = Metrics("sampler")
+    stores = StoreSettings(
+        shipped=models, user=str(tmp_path / "user"), cache=tmp_path / "cache", load_wait=30
+    )
     settings = SamplerSettings(
-        models=models,
-        store=str(tmp_path / "store"),
-        cache=tmp_path / "cache",
         default_model="opening",
         preload=("opening", "unbounded", "no-such-model"),
         max_tokens=100_000,
         max_running=4,
         max_waiting=32,
     )
-    process = SamplerProcess(settings, metrics)
+    process = SamplerProcess(settings, stores, metrics)
     server = grpc.aio.server(interceptors=[CallInterceptor(metrics)], options=rpc_server.SERVER_OPTIONS)
     process.register(server)
     port = rpc_server.bind(server, "127.0.0.1", 0)
@@ -383,3 +390,16 @@ async def test_models_are_listed_with_where_they_stand(sampler):
     assert (model.family, model.service) == ("ngram", "sampler")
     assert model.config["order"] == 4
     assert model.memory_bytes > 0
+
+
+async def test_a_counted_model_is_exported_and_an_unbounded_one_is_not(sampler):
+    _, channel, _ = sampler
+    models = ModelServiceStub(channel)
+    request = ExportModelRequest(model="abra", format=EXPORT_FORMAT_ONNX)
+    steps = [message async for message in models.ExportModel(request)]
+    assert [parity.output for parity in steps[-1].parity] == ["log_probabilities"]
+    assert steps[-1].parity[0].max_abs_error < 1e-5
+    refusal = models.ExportModel(ExportModelRequest(model="unbounded", format=EXPORT_FORMAT_ONNX))
+    code, message, _ = await refused(refusal.read())
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert "infinigram" in message
