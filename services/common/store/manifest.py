@@ -179,10 +179,10 @@ def sha256_of(path: Path) -> str:
 
 
 def _files_of(folder: Path) -> list[str]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return [str(path.relative_to(folder)) for path in files if path.name != MANIFEST_NAME]
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return [str(path) for path in files if str(path) != MANIFEST_NAME]
 
 
 def _entry(folder: Path, path: str) -> FileEntry:
-    file = folder / path
+    file = folder / check_path(path)
     return FileEntry(path=path, size_bytes=file.stat().st_size, sha256=sha256_of(file))
