@@ -18,6 +18,8 @@ LOCK := deploy/requirements.lock
 INSTALLED := $(VENV)/.installed-$(RUNTIME)
 STUBS := $(VENV)/.stubs
 BUF := npx --yes @bufbuild/buf@1.75.0
+FROZEN := protos/baseline/frozen.binpb
+SERVED := common model sampler
 PROTOS := $(shell find protos -name '*.proto')
 
 # The lock binds every pip call, those inside isolated builds too.
@@ -63,7 +65,7 @@ lint: setup ## ruff, mypy strict, buf (needs Node): the one definition of lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BUF) lint protos
-	$(BUF) breaking protos --against protos/baseline/frozen.binpb
+	$(BUF) breaking protos --against $(FROZEN)
 
 format: setup ## Format the code
 	$(BIN)/ruff check --fix .
@@ -79,6 +81,10 @@ bench-gateway: setup ## Measure the gateway against a bare echo server
 
 bench-ngram: setup ## Measure n-gram training, queries and generation (CORPUS=folder)
 	$(BIN)/python -m tests.bench.bench_ngram --corpus $(CORPUS)
+
+freeze-protos: setup ## Freeze the contract of the areas that are served (after a breaking check)
+	$(BUF) breaking protos --against $(FROZEN)
+	$(BUF) build protos $(addprefix --path protos/pequod/,$(SERVED)) --exclude-source-info -o $(FROZEN)
 
 lock: ## Resolve the newest versions that fit and write the lock anew
 	deploy/lock.sh $(PYTHON) $(TORCH) $(LOCK)

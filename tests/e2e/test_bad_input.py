@@ -67,6 +67,20 @@ def test_a_bad_field_is_named(stub, fields, field):
     assert field in error.details()
 
 
+@pytest.mark.parametrize(
+    ("method", "field"),
+    [
+        ("pequod.sampler.v1.SamplerService/Generate", "model"),
+        ("pequod.model.v1.ModelService/GetModel", "model"),
+    ],
+)
+def test_invalid_utf8_is_refused_with_the_field(platform, method, field):
+    with grpc.insecure_channel(platform.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/{method}")(b"\x0a\x02\xc3\x28", timeout=10)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT, caught.value
+    assert violated(caught.value) == field
+
+
 def test_an_empty_prompt_begins_from_nothing(stub):
     assert len(stub.Generate(request(prompt="", stopping=Stopping(max_tokens=8))).completions[0].text) == 8
 

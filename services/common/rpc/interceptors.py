@@ -19,6 +19,7 @@ from services.common import log
 from services.common.errors import Code, Reason, ServiceError
 from services.common.metrics import Metrics
 from services.common.rpc import status
+from services.common.rpc.decode import checked, checked_stream, tolerant
 from services.common.rpc.usage import Context
 
 REQUEST_ID_KEY = "x-request-id"
@@ -62,21 +63,23 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         behaviour, make = _behaviour(handler)
         # A stream comes from an async generator, or from a coroutine that writes to the context.
         wrap = self._streaming if inspect.isasyncgenfunction(behaviour) else self._single
-        wrapped = wrap(behaviour, method)
-        return cast(Handler, make(wrapped, handler.request_deserializer, handler.response_serializer))
+        check = checked_stream if handler.request_streaming else checked
+        wrapped = wrap(behaviour, check, method)
+        deserializer = tolerant(handler.request_deserializer)
+        return cast(Handler, make(wrapped, deserializer, handler.response_serializer))
 
-    def _single(self, behaviour: Any, method: str) -> Any:
+    def _single(self, behaviour: Any, check: Any, method: str) -> Any:
         async def call(request: Any, context: Context) -> Any:
             async with self._call(method, context):
-                return await behaviour(request, context)
+                return await behaviour(check(request), context)
 
         return call
 
-    def _streaming(self, behaviour: Any, method: str) -> Any:
+    def _streaming(self, behaviour: Any, check: Any, method: str) -> Any:
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             async with (
                 self._call(method, context),
-                contextlib.aclosing(behaviour(request, context)) as replies,
+                contextlib.aclosing(behaviour(check(request), context)) as replies,
             ):
                 async for reply in replies:
                     yield reply

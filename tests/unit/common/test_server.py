@@ -84,7 +84,9 @@ async def running():
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield SamplerServiceStub(channel), servicer, metrics
+        stub = SamplerServiceStub(channel)
+        stub.channel_of_test = channel
+        yield stub, servicer, metrics
     await server.stop(None)
 
 
@@ -145,6 +147,23 @@ async def test_a_bug_shows_only_an_id_and_logs_the_trace(running, caplog):
     assert "q7" in error.details()
     assert "ZeroDivisionError" in caplog.text
     assert counted(metrics, "Generate", "INTERNAL") == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        (b"\x12\x02\xff\xfe", "prompt"),
+        (b"\x32\x06\x08\x05\x1a\x02\xc3\x28", "stopping.stop"),
+        (b"\x12\x7f", "request"),
+    ],
+)
+async def test_bytes_that_are_no_message_are_the_callers_mistake(running, data, field):
+    stub, _, metrics = running
+    raw = stub.channel_of_test.unary_unary(f"/{NAME}/Generate")
+    error = await failure(raw(data))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert detail(error, error_details_pb2.BadRequest).field_violations[0].field == field
+    assert counted(metrics, "Generate", "INVALID_ARGUMENT") == 1
 
 
 async def test_a_deliberate_abort_keeps_its_code(running):
