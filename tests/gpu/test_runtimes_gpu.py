@@ -5,19 +5,13 @@ import onnxruntime
 import pytest
 import torch
 
-from services.common.export import GraphSpec, Target, export_graphs
+from services.common.export import Target, export_graphs
 from services.common.runtimes import open_runtime
-from tests.unit.common.tiny_modules import FREE, Encoder, Picture, encoder_inputs, picture_inputs
+from tests.unit.common.tiny_modules import FILES, encoder_spec, picture_spec
 
 pytestmark = pytest.mark.gpu
 
-FILES = {Target.ONNX: "model.onnx", Target.TORCHSCRIPT: "model.pt"}
-GRAPHS = {
-    "encoder": lambda: GraphSpec(Encoder(), encoder_inputs(), ("hidden", "pooled"), FREE),
-    "picture": lambda: GraphSpec(
-        Picture(), picture_inputs(), ("image2x",), {"image": {0: "batch", 2: "height"}}
-    ),
-}
+GRAPHS = {"encoder": encoder_spec, "picture": picture_spec}
 
 
 def need_cuda(target):

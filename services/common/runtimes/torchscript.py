@@ -48,7 +48,7 @@ class TorchScriptRuntime:
             raise RuntimeError(f"{self._name} is closed")
         check_feeds(self.inputs, feeds)
         tensors = {name: _tensor(value, self._device) for name, value in feeds.items()}
-        with torch.inference_mode(), _as_written():
+        with torch.inference_mode(), _executor(self._device):
             results = module(**tensors)
         values = results if isinstance(results, tuple | list) else (results,)
         return {spec.name: value.cpu().numpy() for spec, value in zip(self.outputs, values, strict=True)}
@@ -59,22 +59,24 @@ class TorchScriptRuntime:
 
 
 @contextlib.contextmanager
-def deprecations_ignored() -> Iterator[None]:
+def _deprecations_ignored() -> Iterator[None]:
     """torch announces the end of TorchScript at every use; that we still offer it is our decision."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
         yield
 
 
-def _as_written() -> contextlib.AbstractContextManager[None]:
-    """The optimising executor rewrites a graph after some runs: other bits for the same input."""
+def _executor(device: str) -> contextlib.AbstractContextManager[None]:
+    """On CUDA torch fuses kernels after the first runs: a pause to compile them, then other bits."""
+    if device == "cpu":
+        return contextlib.nullcontext()
     as_written: contextlib.AbstractContextManager[None] = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
     return as_written
 
 
 def _load(content: bytes, device: str, name: str) -> Any:
     try:
-        with deprecations_ignored():
+        with _deprecations_ignored():
             return torch.jit.load(io.BytesIO(content), map_location=device)  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         message = f"{name} cannot be opened: {str(error).splitlines()[0]}"

@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from services.common.export import GraphSpec, Target
+
 
 class Encoder(nn.Module):
     """Linear, GELU, LayerNorm, masked mean: [batch, length, 8] -> [batch, length, 16], [batch, 16]."""
@@ -33,6 +35,8 @@ class Picture(nn.Module):
         return F.interpolate(F.silu(self.conv(image)), scale_factor=2.0)
 
 
+FILES = {Target.ONNX: "model.onnx", Target.TORCHSCRIPT: "model.pt"}
+
 FREE = {"x": {0: "batch", 1: "length"}, "mask": {0: "batch", 1: "length"}}
 
 
@@ -45,3 +49,24 @@ def encoder_inputs(batch=3, length=5, seed=1):
 
 def picture_inputs(batch=2, height=4):
     return {"image": torch.randn(batch, 3, height, 6, generator=torch.Generator().manual_seed(2))}
+
+
+class Noisy(nn.Module):
+    """Draws its own noise."""
+
+    def forward(self, x):
+        return x + torch.rand_like(x)
+
+
+def encoder_spec(**changes):
+    settings = {"example_inputs": encoder_inputs(), "output_names": ("hidden", "pooled"), "dynamic": FREE}
+    return GraphSpec(**{"module": Encoder(), **settings, **changes})
+
+
+def picture_spec():
+    free = {"image": {0: "batch", 2: "height"}}
+    return GraphSpec(Picture(), picture_inputs(), ("image2x",), free)
+
+
+def leftovers(folder):
+    return sorted(path.name for path in folder.parent.iterdir() if path != folder)
