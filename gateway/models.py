@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 
 import grpc
 from google.protobuf.message import DecodeError, Message
-from pequod.common.v1 import Usage
-from pequod.model.v1 import GetModelRequest, ListModelsRequest, ListModelsResponse, Model, ModelKind
 
 from gateway.call import BackendError, Call
 from gateway.methods import Method
 from gateway.upstream.forward import Forward
 from gateway.upstream.pool import Pool
+from pequod.common.v1 import Usage
+from pequod.model.v1 import GetModelRequest, ListModelsRequest, ListModelsResponse, Model, ModelKind
 from services.common.catalogue import MODEL_SERVICE
 from services.common.errors import Code, ServiceError, invalid, model_not_found
+from services.common.rpc.decode import malformed
 
 LIST_MODELS = f"/{MODEL_SERVICE}/ListModels"
 GET_MODEL = f"/{MODEL_SERVICE}/GetModel"
@@ -137,7 +138,7 @@ def _decode(call: Call) -> Message:
     try:
         return call.method.request_type.FromString(call.request)
     except DecodeError:
-        raise invalid("request", f"not a {call.method.request_type.DESCRIPTOR.full_name} message") from None
+        raise malformed(call.request, call.method.request_type) from None
 
 
 def _reference(request: Message) -> str:
