@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.common.catalogue import SERVICES, ServiceEntry
+from services.common.rpc.process import ProcessSettings
 from services.common.settings import SettingsError, from_environment, setting
 
 
 @dataclass(frozen=True)
-class Listeners:
-    """Where the gateway listens, and how it ends."""
+class Listeners(ProcessSettings):
+    """Where the gateway listens."""
 
-    host: str = setting("127.0.0.1", env="PEQUOD_HOST", help="Address to listen on.")
     port: int = setting(50051, env="PEQUOD_GATEWAY_PORT", help="gRPC port.", minimum=0, maximum=65535)
     http_port: int = setting(
         8080, env="PEQUOD_GATEWAY_HTTP_PORT", help="Public HTTP port.", minimum=0, maximum=65535
@@ -25,24 +25,6 @@ class Listeners:
         minimum=0,
         maximum=65535,
     )
-    drain_seconds: float = setting(
-        0.0,
-        env="PEQUOD_DRAIN_SECONDS",
-        help="Seconds between NOT_SERVING and closing the listeners, for load balancers to notice.",
-        minimum=0,
-        maximum=300,
-    )
-    grace_seconds: float = setting(
-        30.0,
-        env="PEQUOD_GRACE_SECONDS",
-        help="Seconds that calls in flight have to finish at shutdown.",
-        minimum=0,
-        maximum=3600,
-    )
-    insecure: bool = setting(
-        False, env="PEQUOD_INSECURE", help="Set to 1 to listen on other addresses than loopback without TLS."
-    )
-    log_level: str = setting("info", env="PEQUOD_LOG_LEVEL", help="debug, info, warning or error.")
 
 
 @dataclass(frozen=True)

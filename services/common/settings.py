@@ -27,11 +27,11 @@ def setting(
     help: str,
     minimum: float | None = None,
     maximum: float | None = None,
+    choices: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field read from the environment variable ``env``; the limits are inclusive."""
-    return dataclasses.field(
-        default=default, metadata={"env": env, "help": help, "minimum": minimum, "maximum": maximum}
-    )
+    facts = {"env": env, "help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return dataclasses.field(default=default, metadata=facts)
 
 
 def from_environment(cls: type[T], environ: Mapping[str, str] | None = None, service: str = "") -> T:
@@ -69,6 +69,9 @@ def _parse(hint: Any, raw: str, meta: Mapping[str, Any]) -> Any:
         raise SettingsError(f"{meta['env']}={raw!r} is not usable: {error}. {meta['help']}") from None
     if isinstance(value, int | float) and not isinstance(value, bool):
         _check_range(value, raw, meta)
+    if meta["choices"] and value not in meta["choices"]:
+        known = ", ".join(meta["choices"])
+        raise SettingsError(f"{meta['env']}={raw!r} is not usable: it must be one of {known}. {meta['help']}")
     return value
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
 
 import grpc.aio
 
@@ -18,7 +17,7 @@ from services.common.metrics import Metrics
 from services.common.residency import ModelManager
 from services.common.rpc.model_servicer import ModelServicer
 from services.common.rpc.process import run
-from services.common.rpc.server import ServerSettings, serve
+from services.common.rpc.server import serve, server_settings
 from services.common.settings import from_environment
 from services.common.store.settings import StoreSettings
 from services.common.threads import cap_threads, threads_for
@@ -69,19 +68,12 @@ class SamplerProcess:
         await self._manager.close()
 
 
-def server_settings(environ: Mapping[str, str]) -> ServerSettings:
-    """Where to listen: the catalogue's ports unless the environment says otherwise."""
-    mine = entry(NAME)
-    ports = {"PEQUOD_SAMPLER_PORT": str(mine.port), "PEQUOD_SAMPLER_SIDE_PORT": str(mine.side_port)}
-    return from_environment(ServerSettings, {**ports, **environ}, service=NAME)
-
-
 async def main() -> None:
     """Read the settings and serve until told to stop."""
     metrics = Metrics(NAME)
     settings = from_environment(SamplerSettings, os.environ)
     models = from_environment(StoreSettings, os.environ)
-    await serve(SamplerProcess(settings, models, metrics), server_settings(os.environ), metrics)
+    await serve(SamplerProcess(settings, models, metrics), server_settings(entry(NAME), os.environ), metrics)
 
 
 if __name__ == "__main__":

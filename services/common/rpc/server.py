@@ -7,7 +7,7 @@ import contextlib
 import ipaddress
 import logging
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,10 +15,12 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.common.catalogue import ServiceEntry
 from services.common.metrics import Metrics
 from services.common.rpc.interceptors import CallInterceptor
+from services.common.rpc.process import ProcessSettings
 from services.common.rpc.side_port import http_serving, side_app
-from services.common.settings import SettingsError, setting
+from services.common.settings import SettingsError, from_environment, setting
 
 MAX_MESSAGE_BYTES = 32 * 2**20
 
@@ -35,10 +37,9 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 
 
 @dataclass(frozen=True)
-class ServerSettings:
-    """Where a service listens and how it ends."""
+class ServerSettings(ProcessSettings):
+    """Where a service listens."""
 
-    host: str = setting("127.0.0.1", env="PEQUOD_HOST", help="Address to listen on.")
     port: int = setting(0, env="PEQUOD_{SERVICE}_PORT", help="gRPC port.", minimum=0, maximum=65535)
     side_port: int = setting(
         0,
@@ -47,24 +48,13 @@ class ServerSettings:
         minimum=0,
         maximum=65535,
     )
-    drain_seconds: float = setting(
-        0.0,
-        env="PEQUOD_DRAIN_SECONDS",
-        help="Seconds between NOT_SERVING and closing the listener, for load balancers to notice.",
-        minimum=0,
-        maximum=300,
-    )
-    grace_seconds: float = setting(
-        30.0,
-        env="PEQUOD_GRACE_SECONDS",
-        help="Seconds that calls in flight have to finish at shutdown.",
-        minimum=0,
-        maximum=3600,
-    )
-    insecure: bool = setting(
-        False, env="PEQUOD_INSECURE", help="Set to 1 to listen on other addresses than loopback without TLS."
-    )
-    log_level: str = setting("info", env="PEQUOD_LOG_LEVEL", help="debug, info, warning or error.")
+
+
+def server_settings(service: ServiceEntry, environ: Mapping[str, str]) -> ServerSettings:
+    """Where ``service`` listens: its own ports unless the environment says otherwise."""
+    prefix = f"PEQUOD_{service.name.upper()}"
+    ports = {f"{prefix}_PORT": str(service.port), f"{prefix}_SIDE_PORT": str(service.side_port)}
+    return from_environment(ServerSettings, {**ports, **environ}, service=service.name)
 
 
 class Service(Protocol):

@@ -16,6 +16,7 @@ class Example:
     store: Path = setting(Path("var"), env="PEQUOD_STORE", help="Where models are.")
     backends: tuple[str, ...] = setting((), env="PEQUOD_BACKENDS", help="Addresses.")
     budget: int | None = setting(None, env="PEQUOD_BUDGET", help="Bytes.")
+    level: str = setting("info", env="PEQUOD_LEVEL", help="Least severe line.", choices=("info", "error"))
 
 
 def test_defaults_stand_when_nothing_is_set():
@@ -44,6 +45,7 @@ def test_every_type_is_read():
         ("PEQUOD_WAIT", "-1", "at least 0"),
         ("PEQUOD_WAIT", "nan", "finite"),
         ("PEQUOD_INSIST", "perhaps", "1 or 0"),
+        ("PEQUOD_LEVEL", "loud", "info, error"),
     ],
 )
 def test_a_bad_value_names_variable_value_and_limit(name, value, part):

@@ -4,16 +4,17 @@ import json
 
 import pytest
 
+from services.common.catalogue import entry
 from services.common.errors import Reason, ServiceError
 from services.common.metrics import Metrics
 from services.common.residency import ModelManager
+from services.common.rpc.server import server_settings
 from services.common.settings import SettingsError, from_environment
 from services.common.store import MANIFEST_NAME, Manifest, describe_files, open_store
 from services.common.store.settings import StoreSettings
 from services.finetune.recipes import infinigram as infinigram_recipe
 from services.finetune.recipes import ngram as ngram_recipe
 from services.finetune.recipes.ngram import Corpus
-from services.sampler.__main__ import server_settings
 from services.sampler.loader import EngineLoader
 from services.sampler.settings import SamplerSettings
 from tests.unit.sampler.ngram_models import OPENING, run, sequence
@@ -106,8 +107,9 @@ async def test_a_file_cut_short(manager, shipped):
 
 
 def test_the_catalogue_gives_the_ports_and_the_environment_changes_them():
-    assert (server_settings({}).port, server_settings({}).side_port) == (50062, 9062)
-    assert server_settings({"PEQUOD_SAMPLER_PORT": "0"}).port == 0
+    sampler = entry("sampler")
+    assert (server_settings(sampler, {}).port, server_settings(sampler, {}).side_port) == (50062, 9062)
+    assert server_settings(sampler, {"PEQUOD_SAMPLER_PORT": "0"}).port == 0
 
 
 @pytest.mark.parametrize(
