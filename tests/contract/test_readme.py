@@ -1,0 +1,70 @@
+"""README and `make help` say what is there: targets, paths, variables, commands."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import gateway
+import services
+from gateway.cli.app import build
+from services.common.catalogue import SERVICES
+from services.common.settings import variables
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+# Read by the command line and the Makefile, not by a process.
+OTHER_VARIABLES = {"PEQUOD_TARGET", "PEQUOD_CORPUS"}
+
+
+def settings_variables() -> set[str]:
+    """The variables of every settings class of every process."""
+    found: set[str] = set()
+    for package in (services, gateway):
+        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not info.name.endswith("__main__"):
+                found |= _variables_of(importlib.import_module(info.name))
+    return found
+
+
+def _variables_of(module) -> set[str]:
+    classes = [value for value in vars(module).values() if isinstance(value, type)]
+    own = [c for c in classes if dataclasses.is_dataclass(c) and c.__module__ == module.__name__]
+    names = [s.name for s in SERVICES]
+    return {name for c in own for service in names for name in variables(c, service)}
+
+
+def test_every_variable_is_in_the_readme_and_every_one_there_is_read():
+    shown = set(re.findall(r"PEQUOD_[A-Z_]+[A-Z]", README))
+    assert shown == settings_variables() | OTHER_VARIABLES
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z-]+)", README))))
+def test_every_make_target_in_the_readme_exists(target):
+    assert re.search(rf"^{target}:.*## ", MAKEFILE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("target", re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.MULTILINE))
+def test_every_target_is_phony(target):
+    declared = re.search(r"^\.PHONY:((?:.*\\\n)*.*)", MAKEFILE, re.MULTILINE)
+    assert target in declared.group(1).replace("\\\n", " ").split()
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:[a-z_]+/)+[a-z_]*(?:\.[a-z]+)?)`", README))))
+def test_every_path_in_the_readme_exists(path):
+    if not path.startswith(("var/", "dist/", "families/", "ngrams/")):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_command_in_the_readme_exists():
+    commands = set(typer.main.get_command(build()).commands)
+    used = set(re.findall(r"\.venv/bin/pequod ([a-z]+)", README))
+    assert used
+    assert used <= commands
