@@ -18,8 +18,8 @@ from services.sampler.sequence import Plan, Stopping, Task
 
 PROMPT_BYTES = 2**20
 PROMPT_IDS = PROMPT_BYTES // 4
-REPORTED = 500_000
-"""Positions and alternatives that a reply may hold: a message has at most 32 MiB."""
+REPORTED = 100_000
+"""Positions and alternatives that a request may ask for: some 15 MB while they wait to be sent."""
 
 _DEFAULT_TOKENS = 256
 _SMOOTHINGS = {
@@ -245,13 +245,14 @@ def _check_ids(field: str, ids: Iterable[int], size: int) -> None:
 
 
 def _check_reported(request: Request, prompt: Ids) -> None:
-    """Refuse what could never fit into a reply before any work is done for it."""
+    """Refuse to gather more about positions than anyone could read, before any work is done for it."""
     positions = request.prompt_logprobs * len(prompt)
-    positions += request.logprobs * request.n * request.stopping.max_tokens
+    positions += request.logprobs * request.best_of * request.stopping.max_tokens
     if positions * (1 + request.top) > REPORTED:
+        asked = "per_token" if request.task is Task.SCORE else "prompt_logprobs"
         raise invalid(
-            "top_logprobs" if request.top else "per_token" if request.task is Task.SCORE else "logprobs",
-            f"at most {REPORTED} positions and alternatives fit into a reply, "
+            "top_logprobs" if request.top else "logprobs" if request.logprobs else asked,
+            f"a request may ask for at most {REPORTED} positions and alternatives, "
             f"got {positions} x {1 + request.top}",
         )
 

@@ -27,8 +27,8 @@ _SMOOTHING = 0.1
 class Limits:
     """How much a scheduler takes on, in sequences."""
 
-    running: int = 32
-    waiting: int = 256
+    running: int = 128
+    waiting: int = 512
 
 
 @dataclass(frozen=True)

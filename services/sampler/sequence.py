@@ -114,6 +114,11 @@ class Output:
     stop_matched: str = ""
     error: Exception | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to tell: all text of the step is held back, or it only read."""
+        return not (self.ids or self.text or self.prompt_positions or self.finish)
+
     def add(self, later: Output) -> None:
         """Append what a later step gave."""
         self.text += later.text

@@ -159,6 +159,8 @@ async def _messages(run: _Run, wanted: Request) -> AsyncGenerator[v1.GenerateStr
     unfinished, produced, begun = wanted.n, 0, set[int]()
     async with contextlib.aclosing(_prompt_first(run)) as outputs:
         async for index, output in outputs:
+            if output.is_empty:
+                continue
             message = replies.part(index, output, alphabet, "" if index in begun else run.echo)
             if not begun:
                 message.seed = wanted.seed

@@ -20,10 +20,10 @@ class SamplerSettings:
         help="Models to load before the service counts as ready, separated by commas.",
     )
     max_running: int = setting(
-        32, env="PEQUOD_SAMPLER_MAX_RUNNING", help="Sequences that share steps.", minimum=1, maximum=4096
+        128, env="PEQUOD_SAMPLER_MAX_RUNNING", help="Sequences that share steps.", minimum=1, maximum=4096
     )
     max_waiting: int = setting(
-        256,
+        512,
         env="PEQUOD_SAMPLER_MAX_WAITING",
         help="Sequences that may wait; one request has up to 32.",
         minimum=32,

@@ -40,7 +40,7 @@ class Ngram:
     """A count trie and its alphabet."""
 
     smoothings = frozenset(Smoothing)
-    block = 512
+    block = 256
 
     def __init__(self, alphabet: Alphabet, levels: Sequence[Level]) -> None:
         self.alphabet = alphabet

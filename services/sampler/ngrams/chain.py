@@ -85,7 +85,7 @@ class NgramModel(Protocol):
     """The largest N it can be read at, and the default."""
     smoothings: frozenset[Smoothing]
     block: int
-    """Symbols that take about a quarter of a millisecond to draw."""
+    """Symbols to draw in one turn, at least 8: well under a millisecond's worth of them."""
 
     def chain(self, options: NgramOptions) -> Chain[Any]:
         """The model read at an order of 1..``self.order``."""

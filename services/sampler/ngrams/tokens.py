@@ -25,11 +25,12 @@ class Tokens:
         self._tokenizer = Tokenizer.from_file(str(path))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
         self._byte_of = _bytes_of_characters() if isinstance(self._tokenizer.decoder, ByteLevel) else None
 
     @property
     def size(self) -> int:
-        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+        return self._size
 
     def normalise(self, text: str) -> str:
         return text

@@ -168,6 +168,15 @@ async def test_stop_strings_and_ids(stub):
     assert (by_id.text, by_id.stop_matched) == ("el", ".")
 
 
+async def test_a_stream_sends_nothing_empty_while_text_is_held_back(stub):
+    """Every character may begin a stop string that never comes, so the text stays back to the end."""
+    stops = [character + "\N{SNOWMAN}" for character in "etaoinshrd lumcy"]
+    wanted = stream(stopping=v1.Stopping(max_tokens=20_000, stop=stops))
+    messages = [message async for message in stub.GenerateStream(wanted)]
+    assert all(message.text or message.finish_reason for message in messages)
+    assert sum(len(message.text) for message in messages) == 20_000
+
+
 async def test_echo_puts_the_prompt_first_as_the_model_reads_it(stub):
     plain = await stub.Generate(generate(prompt="abra-ca", model="abra"))
     echoed = await stub.Generate(generate(prompt="abra-ca", model="abra", echo=True, n=2))
@@ -283,7 +292,8 @@ BAD_FIELDS = [
     ({"best_of": 33}, "best_of", "33"),
     ({"top_logprobs": 51, "logprobs": True}, "top_logprobs", "0..50"),
     ({"top_logprobs": 5}, "top_logprobs", "logprobs"),
-    ({"logprobs": True, "n": 16, "stopping": v1.Stopping(max_tokens=100_000)}, "logprobs", "500000"),
+    ({"logprobs": True, "n": 16, "stopping": v1.Stopping(max_tokens=100_000)}, "logprobs", "100000"),
+    ({"prompt": "a" * 100_001, "prompt_logprobs": True}, "prompt_logprobs", "100001"),
     ({"prompt": "a" * (2**20 + 1)}, "prompt", "1048576"),
     ({"prompt": "a" * (10 * 2**20)}, "prompt", "10485760"),
     ({"prompt_ids": TokenIds(ids=[0] * (2**18 + 1))}, "prompt_ids", "262144"),
