@@ -7,9 +7,9 @@ import math
 from pequod.common.v1 import Usage
 from pequod.sampler import v1
 from services.common.store import ModelVersion
+from services.sampler.engine import Finish, Output, Position, Table
 from services.sampler.ngrams.alphabet import UNKNOWN, Alphabet
 from services.sampler.scheduler import Timing
-from services.sampler.sequence import Finish, Output, Position, Table
 
 UNKNOWN_ID = 2**32 - 1
 """Id shown for a character that the model's alphabet lacks."""

@@ -15,8 +15,8 @@ from types import TracebackType
 
 from services.common.errors import Code, Reason, ServiceError, overloaded
 from services.common.metrics import Metrics
-from services.sampler.engine import Engine
-from services.sampler.sequence import Output, Sequence
+from services.sampler.engine import Engine, Output
+from services.sampler.sequence import Sequence
 
 _logger = logging.getLogger("pequod.sampler")
 _SMOOTHING = 0.1

@@ -7,6 +7,7 @@ from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from services.sampler.engine import Finish, Output, Position, Table
 from services.sampler.ngrams.alphabet import Alphabet, Ids
 from services.sampler.ngrams.chain import NgramOptions
 from services.sampler.sampling import Sampling
@@ -18,14 +19,6 @@ class Task(enum.Enum):
     GENERATE = "generate"
     SCORE = "score"
     TABLE = "table"
-
-
-class Finish(enum.Enum):
-    """Why a sequence ended."""
-
-    STOP = "stop"
-    LENGTH = "length"
-    DONE = "done"
 
 
 @dataclass(frozen=True)
@@ -56,81 +49,6 @@ class Plan:
     """Alternatives to report at each position."""
     rows: int = 0
     """Rows of the table of next symbols."""
-
-
-@dataclass(frozen=True, slots=True)
-class Alternative:
-    """A symbol that could have stood at a position, with its natural log probability."""
-
-    symbol: int
-    logprob: float
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A symbol and how likely it was; ``symbol`` is UNKNOWN for a character that the alphabet lacks."""
-
-    symbol: int
-    logprob: float
-    context_used: int
-    top: Rows[Alternative] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TableRow:
-    """One candidate for the next symbol."""
-
-    symbol: int
-    probability: float
-    logprob: float
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The distribution of the next symbol, likeliest first."""
-
-    rows: Rows[TableRow]
-    candidates: int
-    entropy_bits: float
-    context_used: int
-    context_count: int
-
-
-@dataclass(slots=True)
-class Output:
-    """What one step gave one sequence. Text and ids agree: neither holds part of a stop string."""
-
-    text: str = ""
-    ids: list[int] = field(default_factory=list)
-    logprob: float = 0.0
-    """Sum over ``ids``, or over the positions scored; -inf when one of these was impossible."""
-    positions: list[Position] = field(default_factory=list)
-    prompt_positions: list[Position] = field(default_factory=list)
-    scored: int = 0
-    impossible: int = 0
-    table: Table | None = None
-    finish: Finish | None = None
-    stop_matched: str = ""
-    error: Exception | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to tell: all text of the step is held back, or it only read."""
-        return not (self.ids or self.text or self.prompt_positions or self.finish)
-
-    def add(self, later: Output) -> None:
-        """Append what a later step gave."""
-        self.text += later.text
-        self.ids += later.ids
-        self.logprob += later.logprob
-        self.positions += later.positions
-        self.prompt_positions += later.prompt_positions
-        self.scored += later.scored
-        self.impossible += later.impossible
-        self.table = later.table or self.table
-        self.finish = later.finish
-        self.stop_matched = later.stop_matched
 
 
 class Sequence:

@@ -14,10 +14,10 @@ from services.common.residency import ModelManager
 from services.common.rpc.usage import Context, accepted, deadline_of, report
 from services.common.store import ModelVersion
 from services.sampler import replies
-from services.sampler.engine import Engine
+from services.sampler.engine import Engine, Output
 from services.sampler.request import Request, plan, read_generate, read_score, read_table
 from services.sampler.scheduler import Scheduler, Ticket
-from services.sampler.sequence import Output, Plan, Sequence
+from services.sampler.sequence import Plan, Sequence
 
 _QUICK_CHARACTERS = 4096
 """Prompts up to this long are encoded on the event loop, longer ones in a thread."""

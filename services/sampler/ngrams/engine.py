@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from services.sampler.engine import Traits
+from services.sampler.engine import Alternative, Output, Position, TableRow, Traits
+from services.sampler.engine import Table as NextTable
 from services.sampler.ngrams.alphabet import Ids
 from services.sampler.ngrams.chain import Chain, Following, NgramModel, NgramOptions
 from services.sampler.ngrams.table import Table
 from services.sampler.sampling import History, Sampling, candidates, uniforms
-from services.sampler.sequence import Alternative, Output, Position, Sequence, TableRow, Task
-from services.sampler.sequence import Table as NextTable
+from services.sampler.sequence import Sequence, Task
 
 STEP_SECONDS = 0.002
 _TABLES = 8

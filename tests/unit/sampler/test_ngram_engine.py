@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 
+from services.sampler.engine import Finish
 from services.sampler.ngrams import engine as engine_module
 from services.sampler.ngrams import table as table_module
 from services.sampler.ngrams.alphabet import UNKNOWN
 from services.sampler.ngrams.chain import Smoothing
 from services.sampler.ngrams.engine import NgramEngine
 from services.sampler.sampling import Sampling
-from services.sampler.sequence import Finish, Task
+from services.sampler.sequence import Task
 from tests.unit.sampler.ngram_models import OPENING, run, sequence, table, unbounded
 
 SHAKEN = Sampling(presence_penalty=0.3, repetition_penalty=1.2)

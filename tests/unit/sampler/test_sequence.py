@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.sampler.engine import Finish, Output
 from services.sampler.ngrams.alphabet import Characters
 from services.sampler.ngrams.chain import NgramOptions
-from services.sampler.sequence import Finish, Output, Plan, Sequence, Stopping, Task, first_stop, held_back
+from services.sampler.sequence import Plan, Sequence, Stopping, Task, first_stop, held_back
 
 ALPHABET = Characters("ABCD ")
 
