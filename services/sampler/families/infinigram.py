@@ -81,8 +81,12 @@ class SuffixChain:
 
     def advance(self, state: Match, symbol: int) -> Match:
         """One more symbol on the match while it may grow and goes on in the corpus; else a shorter suffix."""
+        low, high = self._suffixes.narrow(state.low, state.high, state.length, symbol)
+        return self._grown(state, symbol, low, high)
+
+    def _grown(self, state: Match, symbol: int, low: int, high: int) -> Match:
+        """``advance``, where low..high is the part of the match that goes on with the symbol."""
         suffixes = self._suffixes
-        low, high = suffixes.narrow(state.low, state.high, state.length, symbol)
         if state.length < self._longest and self._goes_on(low, high, state.length + 1):
             return Match(low, high, state.length + 1)
         seen = suffixes.text(suffixes.position(state.low), state.length)
@@ -106,14 +110,17 @@ class SuffixChain:
             if symbol < 0:
                 state = self._longest_suffix(b"")
                 continue
-            probabilities[place] = self._probability(state, symbol)
-            state = self.advance(state, symbol)
+            low, high = self._suffixes.narrow(state.low, state.high, state.length, symbol)
+            probabilities[place] = (high - low) / self._continued(state)
+            state = self._grown(state, symbol, low, high)
         return Scores(probabilities, used)
 
-    def _probability(self, state: Match, symbol: int) -> float:
-        low, high = self._suffixes.narrow(state.low, state.high, state.length, symbol)
+    def _continued(self, state: Match) -> int:
+        """Occurrences that a symbol follows: all but those at the ends of documents, which sort last."""
+        if self._suffixes.symbol_after(state.high - 1, state.length) != self._separator:
+            return state.high - state.low
         ends, _ = self._suffixes.narrow(state.low, state.high, state.length, self._separator)
-        return (high - low) / (ends - state.low)
+        return ends - state.low
 
     def _longest_suffix(self, text: bytes) -> Match:
         """The longest suffix of ``text`` that occurs and goes on: occurrence is monotone in length."""
