@@ -36,7 +36,7 @@ class TorchScriptRuntime:
         graph = export.graph_of(path)
         self._name = path.name
         self._device = _device(providers)
-        self.providers = (self._device,)
+        self.providers: tuple[str, ...] = (self._device,)
         self.inputs, self.outputs = graph.inputs, graph.outputs
         torch.set_num_threads(threads)
         self._module: Any = _load(content, self._device, path.name)
