@@ -73,11 +73,9 @@ def text(
             return
         # The two requests share their fields and numbers, so one parses as the other.
         stream = GenerateStreamRequest.FromString(request.SerializeToString())
-        written = False
+        stream.echo = True
         for piece in client.sampler.GenerateStream(stream):
-            # The prompt appears with the first piece, not before a refusal.
-            output.write(piece.text if written else request.prompt + piece.text)
-            written = True
+            output.write(piece.text)
         output.write("\n")
 
 
