@@ -8,7 +8,8 @@ TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 # GPU=1 installs onnxruntime-gpu in place of onnxruntime.
 GPU ?=
-CORPUS ?= $(or $(PEQUOD_CORPUS),../shared/corpus)
+# Texts to train and measure on.
+CORPUS ?= $(or $(PEQUOD_CORPUS),var/corpus)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,7 +27,7 @@ PROTOS := $(shell find protos -name '*.proto')
 export PIP_CONSTRAINT := $(LOCK)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test test-slow test-gpu lint format protos client lock clean \
+.PHONY: help setup run test test-slow test-gpu lint format protos client corpus lock clean \
 	bench-gateway bench-ngram freeze-protos
 
 help: ## Show this list
@@ -51,7 +52,7 @@ setup: $(STUBS) ## Make .venv, install the locked packages, generate the stubs
 run: setup ## Run the platform in the foreground; Ctrl-C ends it
 	@exec $(BIN)/pequod up
 
-test: setup ## Run the tests (under 15 minutes)
+test: setup ## Run the tests (under 15 minutes); PEQUOD_CORPUS=folder adds those over the corpus
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 test-slow: setup ## Run the long suites
@@ -75,6 +76,9 @@ protos: setup ## Generate the stubs
 
 client: setup ## Build dist/pequod_client-*.whl
 	$(BIN)/python -m build --wheel --outdir dist protos
+
+corpus: setup ## Fetch the books the shipped text models were made from into var/corpus
+	$(BIN)/python -m services.finetune.recipes.corpus --out var/corpus
 
 bench-gateway: setup ## Measure the gateway against a bare echo server
 	$(BIN)/python -m tests.bench.bench_gateway
