@@ -194,8 +194,9 @@ class ModelManager(Generic[M]):
 
     async def _follow(self) -> None:
         """Keep the views true to the store, whoever moves its aliases."""
-        async for change in self.store.watch():
-            self._switch_soon(change.name)
+        async with contextlib.aclosing(self.store.watch()) as changes:
+            async for change in changes:
+                self._switch_soon(change.name)
 
     def _switch_soon(self, name: str) -> None:
         """Have the views of ``name`` refreshed by a task of their own: no model waits for another's load."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.common.errors import Code, Reason, ServiceError, invalid, model_not_found
 from services.common.store import derived, hub
 from services.common.store.disk import DiskLayer
+from services.common.store.following import Follower, Shown
 from services.common.store.layer import Layer, LayerAway, Report, alias_conflict, version_exists
 from services.common.store.manifest import Kind, Manifest, ModelVersion
 from services.common.store.objects import ObjectLayer
@@ -61,6 +62,7 @@ class ModelStore:
         self._file_roots = file_roots
         self._poll_seconds = poll_seconds
         self._verified: set[Stamp] = set()
+        self._followers: list[Follower] = []
         # What each layer showed last: a place that is away for a while takes no model from a running service.
         self._seen_versions: dict[str, dict[str, tuple[str, ...]]] = {}
         self._seen_aliases: dict[tuple[str, str], dict[str, str]] = {}
@@ -111,29 +113,30 @@ class ModelStore:
         """``derive`` for code that runs in a thread already."""
         return derived.derive(self._cache, version.digest, target, build)
 
-    async def watch(self) -> AsyncIterator[Change]:
+    async def watch(self) -> AsyncGenerator[Change, None]:
         """Follow all layers; first comes one change for every model there is.
 
         So whoever resolved something before the watch began misses no change either. A layer that
         is away for a while is asked again.
         """
-        before: dict[str, object] = {}
-        while True:
-            now = await asyncio.to_thread(self._snapshot, before)
-            for name in sorted(before.keys() | now.keys()):
-                if before.get(name) != now.get(name):
+        follower = Follower()
+        self._followers.append(follower)
+        try:
+            while True:
+                for name in follower.looked(await asyncio.to_thread(self._look)):
                     yield Change(name)
-            before = now
-            await asyncio.sleep(self._poll_seconds)
+                await asyncio.sleep(self._poll_seconds)
+        finally:
+            self._followers.remove(follower)
 
-    def _snapshot(self, before: dict[str, object]) -> dict[str, object]:
-        now: dict[str, object] = {}
+    def _look(self) -> dict[str, Shown | None]:
+        now: dict[str, Shown | None] = {}
         for name, versions in self._versions().items():
             try:
                 now[name] = (versions, self._aliases(name))
             except ServiceError as error:
                 _logger.warning("model cannot be followed", extra={"model": name, "error": error.message})
-                now[name] = before.get(name)
+                now[name] = None
         return now
 
     def _versions(self) -> dict[str, dict[str, Layer]]:
@@ -141,10 +144,11 @@ class ModelStore:
         merged: dict[str, dict[str, Layer]] = {}
         for layer in self._layers:
             try:
-                self._seen_versions[layer.name] = layer.versions()
+                found = self._seen_versions[layer.name] = layer.versions()
             except (OSError, LayerAway) as error:
                 _logger.warning("store layer is away", extra={"layer": layer.name, "error": str(error)})
-            for name, versions in self._seen_versions.get(layer.name, {}).items():
+                found = self._seen_versions.get(layer.name, {})
+            for name, versions in found.items():
                 for version in versions:
                     merged.setdefault(name, {}).setdefault(version, layer)
         return merged
@@ -153,10 +157,11 @@ class ModelStore:
         aliases: dict[str, str] = {}
         for layer in self._layers:
             try:
-                self._seen_aliases[layer.name, name] = layer.aliases(name)
+                found = self._seen_aliases[layer.name, name] = layer.aliases(name)
             except (OSError, LayerAway) as error:
                 _logger.warning("store layer is away", extra={"layer": layer.name, "error": str(error)})
-            aliases.update(self._seen_aliases.get((layer.name, name), {}))
+                found = self._seen_aliases.get((layer.name, name), {})
+            aliases.update(found)
         return {alias: version for alias, version in aliases.items() if version}
 
     def _list(self, kind: Kind | None) -> list[ModelVersion]:
@@ -205,19 +210,16 @@ class ModelStore:
         if not versions:
             self._raise_never_seen()
             raise model_not_found(text, all_versions)
-        wanted = reference.version or self._wanted(reference, versions, text)
+        aliases = self._aliases(reference.name)
+        for follower in list(self._followers):
+            follower.resolved(reference.name, (versions, aliases))
+        wanted = reference.version or _wanted(reference, versions, aliases, text)
         if wanted not in versions:
             known = sorted(f"{reference.name}:{version}" for version in versions)
             raise model_not_found(text, known)
-        return self._version(reference.name, wanted, versions[wanted])
-
-    def _wanted(self, reference: Reference, versions: dict[str, Layer], text: str) -> str:
-        """The version that an alias names, or for a bare name @production's, or the newest."""
-        aliases = self._aliases(reference.name)
-        if reference.alias and reference.alias not in aliases:
-            raise model_not_found(text, [f"{reference.name}@{alias}" for alias in aliases])
-        newest = max(versions, key=version_order)
-        return aliases.get(reference.alias or DEFAULT_ALIAS, newest)
+        layer = versions[wanted]
+        names = sorted(alias for alias, target in aliases.items() if target == wanted)
+        return ModelVersion(layer.manifest(reference.name, wanted), layer.name, tuple(names))
 
     def _fetch(self, version: ModelVersion, report: Report) -> Path:
         within = None
@@ -266,6 +268,14 @@ class ModelStore:
 
     def _layer(self, name: str) -> Layer:
         return next(layer for layer in self._layers if layer.name == name)
+
+
+def _wanted(reference: Reference, versions: Iterable[str], aliases: Mapping[str, str], text: str) -> str:
+    """The version that an alias names, or for a bare name @production's, or the newest."""
+    if reference.alias and reference.alias not in aliases:
+        raise model_not_found(text, [f"{reference.name}@{alias}" for alias in aliases])
+    newest = max(versions, key=version_order)
+    return aliases.get(reference.alias or DEFAULT_ALIAS, newest)
 
 
 def _silent(done: int, total: int, message: str) -> None:

@@ -97,5 +97,5 @@ def test_checks_name_the_field_they_are_told(bad):
 
 def test_versions_sort_as_people_count():
     ordered = ["1", "1.2", "1.10", "2", "9", "10", "10.1"]
-    assert sorted(ordered[::-1], key=version_order) == ordered
+    assert sorted(["10.1", "9", "1.2", "10", "1", "2", "1.10"], key=version_order) == ordered
     assert sorted(["10", "x", "1x", "1"], key=version_order)[-1] == "10"
