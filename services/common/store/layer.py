@@ -22,7 +22,7 @@ class LayerAway(ServiceError):
         detail = str(error).strip().partition("\n")[0][:200]
         super().__init__(
             Code.UNAVAILABLE,
-            Reason.HUB_UNREACHABLE,
+            Reason.STORE_UNREACHABLE,
             f"store layer {layer!r} does not answer: {detail}",
             retry_after=5.0,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -159,9 +160,17 @@ def _open(url: str) -> ObjectStore:
     if url.startswith(("memory:", "file:")):
         return from_url(url)
     # The client's own limits: 30 s for a whole download, and 3 minutes of retries while requests wait.
+    # Options given here replace those of the environment, so plain HTTP, which an endpoint of one's own
+    # may speak, is allowed here too.
+    plain = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
     return from_url(
         url,
-        client_options={"connect_timeout": "5s", "read_timeout": "30s", "timeout": "12h"},
+        client_options={
+            "connect_timeout": "5s",
+            "read_timeout": "30s",
+            "timeout": "12h",
+            "allow_http": plain,
+        },
         retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
     )
 
