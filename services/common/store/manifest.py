@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from services.common.errors import Code, Reason, ServiceError
-from services.common.store.safety import check_path
+from services.common.store.reference import check_path
 
 MANIFEST_NAME = "model.json"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from services.common.errors import Code, Reason, ServiceError, invalid
 
@@ -58,6 +59,19 @@ def check_version(version: str, field: str = "model") -> str:
             raise _unsafe(version, field)
         raise invalid(field, f"version {version[:80]!r} must be 1..64 letters, digits, '.', '_' or '-'")
     return version
+
+
+def check_path(path: str) -> str:
+    """``path`` when it stays inside its folder. Raises INVALID_ARGUMENT, reason UNSAFE_PATH."""
+    pure = PurePosixPath(path)
+    plain = str(pure) == path and path != "."
+    if not plain or pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path:
+        raise ServiceError(
+            Code.INVALID_ARGUMENT,
+            Reason.UNSAFE_PATH,
+            f"file path {path!r} must stay inside the model's folder",
+        )
+    return path
 
 
 def is_name(text: str) -> bool:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from services.common.errors import Code, Reason, ServiceError
-
-if TYPE_CHECKING:
-    from services.common.store.manifest import Manifest
+from services.common.store.manifest import Manifest
+from services.common.store.reference import check_path
 
 SAFE_SUFFIXES = frozenset(
     {".safetensors", ".onnx", ".json", ".jsonl", ".txt", ".md", ".model", ".tiktoken", ".jinja"}
@@ -20,19 +18,6 @@ PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", 
 
 # Verified files, by what tells an untouched file from a changed one without reading it.
 Stamp = tuple[str, int, int, int, int]
-
-
-def check_path(path: str) -> str:
-    """``path`` when it stays inside its folder. Raises INVALID_ARGUMENT, reason UNSAFE_PATH."""
-    pure = PurePosixPath(path)
-    plain = str(pure) == path and path != "."
-    if not plain or pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path:
-        raise ServiceError(
-            Code.INVALID_ARGUMENT,
-            Reason.UNSAFE_PATH,
-            f"file path {path!r} must stay inside the model's folder",
-        )
-    return path
 
 
 def check_format(file: Path) -> None:

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from services.common.errors import Code, Reason, ServiceError
 from services.common.store import FileEntry, Kind, Manifest, describe_files
 from services.common.store.manifest import read_manifest
-from services.common.store.safety import check_format, check_path, verify
+from services.common.store.reference import check_path
+from services.common.store.safety import check_format, verify
 from tests.unit.common.store_parts import manifest_of, refused, write_files
 
 FIXED = {
