@@ -13,15 +13,21 @@ from tests.e2e.conftest import PEQUOD, Load, environment, free_ports, started
 REQUEST = GenerateRequest(model="moby-ngram", prompt="THE ", stopping=Stopping(max_tokens=32))
 
 
+def until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_ctrl_c_leaves_no_process_behind(tmp_path):
     with started(tmp_path) as platform:
         children = psutil.Process(platform.process.pid).children(recursive=True)
         assert len(children) >= 2
+        until(lambda: "Pequod is ready" in (tmp_path / "up.txt").read_text())
         assert platform.stop(signal.SIGINT) == 0
         assert psutil.wait_procs(children, timeout=5)[1] == []
-    text = (tmp_path / "up.txt").read_text()
-    assert "Pequod is ready" in text
-    assert "no process is left running" in text
+    assert "no process is left running" in (tmp_path / "up.txt").read_text()
 
 
 def test_kill_9_of_the_supervisor_leaves_no_process_behind(tmp_path):
