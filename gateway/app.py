@@ -23,7 +23,7 @@ from gateway.middleware.route import Route
 from gateway.middleware.sanity import Sanity
 from gateway.middleware.settle import Settle
 from gateway.models import ModelDirectory
-from gateway.pipeline import Proceed, compose
+from gateway.pipeline import Counted, Proceed, compose
 from gateway.routes.rpc import RpcDoor
 from gateway.routes.status import public_status
 from gateway.settings import GatewaySettings, Listeners
@@ -31,7 +31,7 @@ from gateway.upstream.backend import Backend
 from gateway.upstream.forward import Forward
 from gateway.upstream.pool import Pool
 from services.common.metrics import Metrics
-from services.common.rpc.server import SERVER_OPTIONS, bind, check_bind, stop_event
+from services.common.rpc.server import SERVER_OPTIONS, bind, check_bind, finish, stop_event
 from services.common.rpc.side_port import http_serving, side_app
 
 _logger = logging.getLogger("pequod.gateway")
@@ -85,7 +85,7 @@ async def running(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator[
         for name, addresses in settings.backends.items()
     }
     health_state = Health(settings.services, pools)
-    chain = pipeline(settings, methods, pools, metrics)
+    chain = Counted(pipeline(settings, methods, pools, metrics))
     server = _grpc_server(settings, methods, chain, health_state)
     public = Starlette(
         routes=[*public_status(health_state), HttpRoute("/{service}/{method}", RpcDoor(methods, chain))]
@@ -105,7 +105,7 @@ async def running(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator[
             yield Ports(port, http_port, admin_port)
         finally:
             follower.cancel()
-            await _drain(server, http, health_state, listeners)
+            await _drain(server, chain, http, health_state, listeners)
 
 
 def _grpc_server(
@@ -120,13 +120,17 @@ def _grpc_server(
 
 
 async def _drain(
-    server: grpc.aio.Server, http: contextlib.AsyncExitStack, health_state: Health, listeners: Listeners
+    server: grpc.aio.Server,
+    calls: Counted,
+    http: contextlib.AsyncExitStack,
+    health_state: Health,
+    listeners: Listeners,
 ) -> None:
     """Say NOT_SERVING, wait for balancers to notice, close both doors, let calls finish."""
     _logger.info("draining")
     await health_state.drain()
     await asyncio.sleep(listeners.drain_seconds)
-    await asyncio.gather(server.stop(listeners.grace_seconds), http.aclose())
+    await asyncio.gather(finish(server, lambda: calls.running > 0, listeners.grace_seconds), http.aclose())
     _logger.info("stopped")
 
 

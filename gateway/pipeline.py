@@ -26,5 +26,21 @@ def compose(steps: Sequence[Step]) -> Proceed:
     return chain
 
 
+class Counted:
+    """A pipeline that knows how many calls are on their way through it."""
+
+    def __init__(self, pipeline: Proceed) -> None:
+        self.running = 0
+        self._pipeline = pipeline
+
+    async def __call__(self, call: Call) -> None:
+        """Take ``call`` through."""
+        self.running += 1
+        try:
+            await self._pipeline(call)
+        finally:
+            self.running -= 1
+
+
 async def _end(call: Call) -> None:
     raise AssertionError(f"the last step let {call.method.path} through")

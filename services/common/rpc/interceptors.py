@@ -48,6 +48,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     """Gives every call an id, maps its errors to rich statuses, counts and times it."""
 
     def __init__(self, metrics: Metrics) -> None:
+        self.running = 0
+        """Calls being served now; those that watch health or ask for reflection are not counted."""
         self._metrics = metrics
 
     async def intercept_service(
@@ -92,6 +94,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         token = log.request_id.set(call_id)
         context.set_trailing_metadata(((REQUEST_ID_KEY, call_id),))
         started = time.perf_counter()
+        counted = not method.startswith("/grpc.")
+        self.running += counted
         code = "OK"
         try:
             yield
@@ -112,6 +116,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             _logger.exception("unexpected error", extra={"method": method})
             await _abort(context, internal_error(call_id), call_id)
         finally:
+            self.running -= counted
             self._record(method, code, time.perf_counter() - started)
             _reset(token)
 

@@ -7,7 +7,7 @@ import contextlib
 import ipaddress
 import logging
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from services.common.rpc.side_port import http_serving, side_app
 from services.common.settings import SettingsError, from_environment, setting
 
 MAX_MESSAGE_BYTES = 32 * 2**20
+_IDLE_POLL = 0.02  # seconds between looks at whether the last call has ended
 
 _logger = logging.getLogger("pequod.server")
 
@@ -77,7 +78,8 @@ async def serve(service: Service, settings: ServerSettings, metrics: Metrics) ->
     """
     check_bind(settings.host, settings.insecure)
     stop = stop_event()
-    server = grpc.aio.server(interceptors=[CallInterceptor(metrics)], options=SERVER_OPTIONS)
+    calls = CallInterceptor(metrics)
+    server = grpc.aio.server(interceptors=[calls], options=SERVER_OPTIONS)
     names = service.register(server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
@@ -94,11 +96,14 @@ async def serve(service: Service, settings: ServerSettings, metrics: Metrics) ->
         _logger.info("serving", extra={"port": port, "side_port": side_port})
         await stop.wait()
         serving.clear()
-        await drain(server, health_servicer, settings)
+        await drain(server, health_servicer, calls, settings)
 
 
 async def drain(
-    server: grpc.aio.Server, health_servicer: health.aio.HealthServicer, settings: ServerSettings
+    server: grpc.aio.Server,
+    health_servicer: health.aio.HealthServicer,
+    calls: CallInterceptor,
+    settings: ServerSettings,
 ) -> None:
     """Say NOT_SERVING, wait for balancers to notice, close the listener, let calls finish.
 
@@ -107,8 +112,21 @@ async def drain(
     _logger.info("draining")
     await health_servicer.enter_graceful_shutdown()
     await asyncio.sleep(settings.drain_seconds)
-    await server.stop(settings.grace_seconds)
+    await finish(server, lambda: calls.running > 0, settings.grace_seconds)
     _logger.info("stopped")
+
+
+async def finish(server: grpc.aio.Server, busy: Callable[[], bool], grace: float) -> None:
+    """Close the listener; return when no call is ``busy``, at the latest after ``grace`` seconds.
+
+    Who only watches our health keeps a stream open for ever and must not hold up the end.
+    """
+    stopping = asyncio.create_task(server.stop(grace))
+    await asyncio.sleep(_IDLE_POLL)  # calls that came just before have their handlers started by now
+    while busy() and not stopping.done():
+        await asyncio.sleep(_IDLE_POLL)
+    await server.stop(0)
+    await stopping
 
 
 def stop_event() -> asyncio.Event:

@@ -276,6 +276,23 @@ async def test_life_not_serving_then_serving_then_drained(monkeypatch):
     assert service.closed
 
 
+async def test_a_health_watcher_does_not_hold_up_the_end(monkeypatch):
+    stop = asyncio.Event()
+    monkeypatch.setattr("services.common.rpc.server.stop_event", lambda: stop)
+    service = Empty()
+    service.started.set()
+    settings = ServerSettings(port=free_port(), side_port=free_port(), grace_seconds=3600)
+    task = asyncio.create_task(serve(service, settings, Metrics("sampler")))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{settings.port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+        while (await watch.read()).status != health_pb2.HealthCheckResponse.SERVING:
+            pass
+        stop.set()
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        await asyncio.wait_for(task, 20)
+
+
 async def test_health_can_be_watched_through_the_interceptor(running_health):
     watch = health_pb2_grpc.HealthStub(running_health).Watch(health_pb2.HealthCheckRequest())
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
