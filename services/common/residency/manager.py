@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Generic
 
-from services.common.errors import Code, ServiceError, loading, model_not_found
+from services.common.errors import Code, Reason, ServiceError, loading, model_not_found
 from services.common.metrics import Metrics
 from services.common.residency.contract import Loader, M, Resident, Standing, State
 from services.common.residency.pool import FAILED_LOAD_PAUSE, Pool
@@ -43,6 +43,7 @@ class ModelManager(Generic[M]):
         self._pool = Pool(store, loader, metrics, budget_bytes)
         self._views: dict[str, ModelVersion] = {}
         self._coming: dict[str, ModelVersion] = {}
+        self._failed_switches: set[str] = set()
         self._looks: dict[str, asyncio.Task[ModelVersion]] = {}
         self._hub_failures: dict[str, tuple[float, ServiceError]] = {}
         self._refreshes = 0
@@ -71,9 +72,7 @@ class ModelManager(Generic[M]):
 
         Raises UNAVAILABLE, reason LOADING, while it is not loaded yet; the load goes on.
         """
-        deadline = time.monotonic() + self._load_wait
-        version = self._view(reference) or await self._look(reference)
-        resident = await self._pool.acquire(version, max(0.0, deadline - time.monotonic()))
+        resident = await self._acquire(reference, time.monotonic() + self._load_wait)
         try:
             yield resident
         finally:
@@ -130,6 +129,17 @@ class ModelManager(Generic[M]):
     def watch(self, version: ModelVersion) -> AsyncGenerator[Standing, None]:
         """The standing of a version, now and after each change; ends when the caller closes it."""
         return self._pool.standings.watch(version.key, _untouched(version))
+
+    async def _acquire(self, reference: str, deadline: float) -> Resident[M]:
+        version = self._view(reference) or await self._look(reference)
+        try:
+            return await self._pool.acquire(version, max(0.0, deadline - time.monotonic()))
+        except ServiceError as error:
+            old = self._views.get(reference)
+            if old is None or old.key == version.key or error.reason is Reason.LOADING:
+                raise
+            # What the alias moved to cannot be loaded, and the old version had left to make room for it.
+            return await self._pool.acquire(old, max(0.0, deadline - time.monotonic()))
 
     def _view(self, reference: str) -> ModelVersion | None:
         """The version to serve now. While a switch is under way and the old one had to leave: the new one."""
@@ -231,17 +241,21 @@ class ModelManager(Generic[M]):
     async def _advance(self, reference: str, old: ModelVersion) -> bool:
         try:
             new = await self.version_of(reference)
-            if new.key != old.key and self._pool.holds(old):
+            # An old version that left only to make room for a new one that failed still counts as serving.
+            if new.key != old.key and (self._pool.holds(old) or reference in self._failed_switches):
                 # The new version is held until the view shows it, so that nothing evicts it before.
                 self._coming[reference] = new
                 resident = await self._pool.acquire(new)
                 self._views[reference] = new
                 self._pool.release(resident)
             self._views[reference] = new
+            self._failed_switches.discard(reference)
             return True
         except ServiceError as error:
             if error.code is Code.NOT_FOUND:
                 self._views.pop(reference, None)
+            else:
+                self._failed_switches.add(reference)
             details = {"reference": reference, "serving": str(old), "error": error.message}
             _logger.warning("alias not switched", extra=details)
             return error.code is Code.NOT_FOUND

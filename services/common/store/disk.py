@@ -13,7 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from services.common.errors import ServiceError
-from services.common.store.layer import Report, alias_conflict, alias_content, read_alias, version_exists
+from services.common.store.layer import (
+    LayerAway,
+    Report,
+    alias_conflict,
+    alias_content,
+    read_alias,
+    version_exists,
+)
 from services.common.store.manifest import MANIFEST_NAME, Manifest, read_manifest_of
 from services.common.store.reference import is_name, is_version
 
@@ -28,11 +35,15 @@ class DiskLayer:
         self.root = root
         self.name = name
         self.writable = writable
+        self._was_there = False
 
     def versions(self) -> dict[str, tuple[str, ...]]:
         """Every folder that holds a manifest."""
         if not self.root.is_dir():
+            if self._was_there:
+                raise OSError(f"{self.root} has gone")  # an unmounted disk is away, not empty
             return {}
+        self._was_there = True
         found: dict[str, list[str]] = {}
         for path in self.root.glob(f"*/*/{MANIFEST_NAME}"):
             name, version = path.parts[-3:-1]
@@ -47,7 +58,11 @@ class DiskLayer:
 
     def manifest(self, name: str, version: str) -> Manifest:
         """Read ``model.json``."""
-        return read_manifest_of(name, version, (self.root / name / version / MANIFEST_NAME).read_bytes())
+        try:
+            content = (self.root / name / version / MANIFEST_NAME).read_bytes()
+        except OSError as error:
+            raise LayerAway(self.name, error) from error
+        return read_manifest_of(name, version, content)
 
     def folder(self, manifest: Manifest, report: Report) -> Path:
         """The version's own folder."""
@@ -61,6 +76,8 @@ class DiskLayer:
             for entry in manifest.files:
                 _copy(source / entry.path, staged / entry.path)
             _write(staged / MANIFEST_NAME, manifest.to_json().encode())
+            for folder in (staged, *(path for path in staged.rglob("*") if path.is_dir())):
+                _sync_folder(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             if not move_in(staged, target) and not self._holds(manifest):
                 raise version_exists(manifest)

@@ -379,6 +379,24 @@ async def test_a_switch_with_room_for_one_version_only(bench):
     assert await switch == "1"
 
 
+async def test_a_switch_that_fails_with_room_for_one_version_fails_no_request(bench, monkeypatch):
+    monkeypatch.setattr(pool_module, "FAILED_LOAD_PAUSE", 0.01)
+    await bench.publish("a", "1", size=60)
+    await bench.publish("a", "2", size=60)
+    await bench.store.set_alias("a", "production", "1")
+    bench.loader.broken["a:2"] = "load"
+    manager, gate = bench.manager(budget=100), bench.gate("a:2")
+    await manager.load("a")
+    switch = asyncio.create_task(manager.set_alias("a", "production", "2", "1"))
+    await until(lambda: "a:2" in bench.loader.loads)
+    waiting = [asyncio.create_task(ask(manager, "a")) for _ in range(5)]
+    await asyncio.sleep(0.01)
+    gate.set()
+    assert await asyncio.gather(*waiting) == ["a:1"] * 5
+    await switch
+    assert await ask(manager, "a") == "a:1"
+
+
 async def test_an_alias_moved_during_the_first_load_is_not_missed(bench):
     await bench.publish("a", "1")
     await bench.publish("a", "2")

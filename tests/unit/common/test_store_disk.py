@@ -274,3 +274,14 @@ async def test_the_usual_store_has_two_layers(tmp_path):
     store = open_store(tmp_path / "shipped", str(tmp_path / "user"), tmp_path / "cache")
     await publish(store, tmp_path, "mine")
     assert [(v.name, v.layer) for v in await store.list_versions()] == [("mine", "user"), ("toy", "shipped")]
+
+
+async def test_a_folder_that_goes_away_takes_no_model_with_it(tmp_path):
+    store = disk_store(tmp_path)
+    await publish(store, tmp_path)
+    assert await store.resolve("toy")
+    (tmp_path / "user").rename(tmp_path / "unmounted")
+    with refused(Code.UNAVAILABLE, Reason.STORE_UNREACHABLE):
+        await store.resolve("toy")
+    (tmp_path / "unmounted").rename(tmp_path / "user")
+    assert (await store.resolve("toy")).version == "1"
