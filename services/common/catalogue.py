@@ -25,6 +25,13 @@ MODEL_SERVICE = "pequod.model.v1.ModelService"
 
 SERVICES: tuple[ServiceEntry, ...] = (
     ServiceEntry(
+        name="tokenizer",
+        port=50061,
+        side_port=9061,
+        grpc_services=("pequod.tokenizer.v1.TokenizerService", "pequod.tokenizer.v1.EmbeddingService"),
+        proto_modules=("pequod.tokenizer.v1.tokenizer_pb2", "pequod.tokenizer.v1.embedding_pb2"),
+    ),
+    ServiceEntry(
         name="sampler",
         port=50062,
         side_port=9062,

@@ -16,7 +16,8 @@ def names(package: ModuleType) -> list[str]:
 
 
 def load(package: ModuleType, name: str) -> ModuleType:
-    """Import the family ``name``. FAILED_PRECONDITION with the list of families for any other name."""
+    """Import the family ``name`` ("_" in its file for "-"). FAILED_PRECONDITION for one there is not."""
+    name = name.replace("-", "_")
     if name not in names(package):
         raise _unknown(package, name)
     return importlib.import_module(f"{package.__name__}.{name}")

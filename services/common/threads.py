@@ -11,13 +11,14 @@ from threadpoolctl import threadpool_limits
 
 log = logging.getLogger("pequod.threads")
 
-# Read by OpenMP, MKL, OpenBLAS and Accelerate when they are loaded, and by child processes.
+# Read by OpenMP, MKL, OpenBLAS, Accelerate and Rayon (tokenizers) when they start, and by child processes.
 _VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
+    "RAYON_NUM_THREADS",
 )
 
 _CGROUPS = Path("/sys/fs/cgroup")

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from pequod.sampler.v1 import GenerateRequest, Stopping
-from services.finetune.recipes.ngram import Corpus, train
+from services.finetune.recipes.ngram import train
+from services.finetune.recipes.version import Corpus
 from tests.e2e.conftest import Load
 
 TEXTS = {"1": "AB " * 50, "2": "XY " * 50}

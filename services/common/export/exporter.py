@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,8 +42,10 @@ class StoreExporter:
     A kept export is returned after its hashes were checked; a damaged one is made again.
     """
 
-    def __init__(self, root: Path, graphs: Graphs) -> None:
+    def __init__(self, root: Path, graphs: Graphs, kept: Sequence[Path] = ()) -> None:
+        """``kept`` are roots with exports made at set-up, which are looked at first."""
         self._root = root
+        self._kept = kept
         self._graphs = graphs
         self._one_at_a_time = threading.Lock()  # torch keeps the state of a trace in globals
 
@@ -66,7 +68,7 @@ class StoreExporter:
             return {}
 
         with self._one_at_a_time:
-            location = derive(self._root, version.digest, target, build, force)
+            location = derive(self._root, version.digest, target, build, force, self._kept)
             manifest = verify(location)
         return _exported(location, manifest, reused=not built)
 

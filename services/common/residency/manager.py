@@ -114,6 +114,10 @@ class ModelManager(Generic[M]):
             raise error
         return version
 
+    async def serving(self, reference: str) -> ModelVersion:
+        """The version that requests for a reference are given now, loaded or not; looked up once."""
+        return self._view(reference) or await self._look(reference)
+
     async def aliases_of(self, version: ModelVersion) -> tuple[str, ...]:
         """The aliases that name a version now."""
         return await self.store.aliases_of(version)
@@ -131,7 +135,7 @@ class ModelManager(Generic[M]):
         return self._pool.standings.watch(version.key, _untouched(version))
 
     async def _acquire(self, reference: str, deadline: float) -> Resident[M]:
-        version = self._view(reference) or await self._look(reference)
+        version = await self.serving(reference)
         try:
             return await self._pool.acquire(version, max(0.0, deadline - time.monotonic()))
         except ServiceError as error:

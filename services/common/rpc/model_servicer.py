@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
@@ -17,12 +15,9 @@ from pequod.model import v1 as pb
 from services.common.errors import Code, Reason, ServiceError, invalid, unsupported
 from services.common.residency import ModelManager, Standing, State
 from services.common.residency.export import Exported, Exporter
+from services.common.rpc.paging import page_of
 from services.common.rpc.usage import Context, accepted
 from services.common.store import Kind, ModelVersion
-from services.common.store.reference import version_order
-
-PAGE_SIZE = 100
-MAX_PAGE_SIZE = 1000
 
 _FORMATS = {
     pb.EXPORT_FORMAT_ONNX: "onnx",
@@ -42,19 +37,13 @@ class ModelServicer(pb.ModelServiceServicer):
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         """A page of models by name and version; the token names the last model of the page before."""
-        if request.page_size > MAX_PAGE_SIZE:
-            raise invalid("page_size", f"must be in 0..{MAX_PAGE_SIZE}, got {request.page_size}")
         _check_enum("kind", request.kind, pb.ModelKind)
         versions = await self._manager.list_versions()
         if request.kind:
             versions = [v for v in versions if _kind(v) == request.kind]
-        start = _after(versions, request.page_token)
-        page = versions[start : start + (request.page_size or PAGE_SIZE)]
-        more = start + len(page) < len(versions)
+        page, next_token = page_of(versions, request.page_size, request.page_token)
         return pb.ListModelsResponse(
-            models=[self._model(version) for version in page],
-            next_page_token=_token(page[-1]) if more else "",
-            usage=Usage(),
+            models=[self._model(version) for version in page], next_page_token=next_token, usage=Usage()
         )
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
@@ -236,20 +225,3 @@ def _state(standing: Standing) -> pb.ModelState.ValueType:
 
 def _usage(version: ModelVersion) -> Usage:
     return Usage(model=version.name, version=version.version)
-
-
-def _token(version: ModelVersion) -> str:
-    return base64.urlsafe_b64encode(f"{version.name}\n{version.version}".encode()).decode()
-
-
-def _after(versions: list[ModelVersion], token: str) -> int:
-    """Where the page after ``token`` begins; a model deleted in between moves nothing."""
-    if not token:
-        return 0
-    try:
-        text = base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
-        name, number = text.split("\n")
-    except (binascii.Error, ValueError):
-        raise invalid("page_token", "is not one that this service gave") from None
-    last = (name, version_order(number))
-    return sum((version.name, version_order(version.version)) <= last for version in versions)

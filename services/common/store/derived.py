@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,26 @@ DERIVED_NAME = "derived.json"
 Build = Callable[[Path], dict[str, Any]]
 """Writes files into the folder it is given; returns facts to keep beside them."""
 
+Derive = Callable[[str, Build], Path]
+"""Data derived from one version, by the name of what it is; built when it is not kept yet."""
+
 
 def derived_folder(root: Path, digest: str, target: str) -> Path:
     """Where the derived data of a version with ``digest`` lies."""
     return root / "exports" / digest / target
 
 
-def derive(root: Path, digest: str, target: str, build: Build, force: bool = False) -> Path:
+def derive(
+    root: Path, digest: str, target: str, build: Build, force: bool = False, kept: Sequence[Path] = ()
+) -> Path:
     """The folder of derived data: a kept and intact one, or one built in staging and renamed.
 
-    Whoever comes while another thread or process builds the same waits for that one.
+    ``kept`` are other roots that may hold it, never written to. Whoever comes while another thread or
+    process builds the same waits for that one.
     """
+    for other in () if force else kept:
+        if is_intact(found := derived_folder(other, digest, target)):
+            return found
     folder = derived_folder(root, digest, target)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.parent / f".{target}.lock"):
@@ -44,6 +53,11 @@ def is_intact(folder: Path) -> bool:
         return all(_same(folder / entry.path, entry) for entry in entries)
     except (OSError, ValueError, TypeError, KeyError, ServiceError):
         return False
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What the build of derived data noted beside it."""
+    return dict(json.loads((folder / DERIVED_NAME).read_text())["facts"])
 
 
 def _build(root: Path, folder: Path, build: Build) -> None:

@@ -116,13 +116,12 @@ def describe(name: str, version: str, folder: Path, layer: str) -> ModelVersion:
     names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
     refuse_pickles(name, names)
     architectures = [str(each) for each in config.get("architectures") or ()]
-    causal = any(each.endswith(_CAUSAL) for each in architectures)
     files = describe_files(folder, [each for each in names if Path(each).suffix in SAFE_SUFFIXES])
     hashes = "".join(entry.sha256 for entry in files)
     manifest = Manifest(
         name=name,
         version=version or hashlib.sha256(hashes.encode()).hexdigest()[:12],
-        kind=Kind.LANGUAGE_MODEL if causal else Kind.TEXT_EMBEDDER,
+        kind=_kind(architectures),
         family=str(config.get("model_type", "")),
         config=config,
         files=files,
@@ -131,23 +130,12 @@ def describe(name: str, version: str, folder: Path, layer: str) -> ModelVersion:
     return ModelVersion(manifest, layer)
 
 
-def local_folder(reference: Reference, roots: Sequence[Path]) -> Path:
-    """The directory a ``file:`` reference names, when one of ``roots`` holds it."""
-    try:
-        folder = Path(reference.path).expanduser().resolve()
-        there = folder.is_dir()
-    except (OSError, RuntimeError):  # a name too long, a user who is none, links in a circle
-        raise model_not_found(f"file:{reference.path[:200]}", ()) from None
-    if not any(folder.is_relative_to(root.resolve()) for root in roots):
-        allowed = ", ".join(str(root) for root in roots) or "none"
-        raise ServiceError(
-            Code.INVALID_ARGUMENT,
-            Reason.UNSAFE_PATH,
-            f"model: file:{reference.path} is outside the allowed folders ({allowed}); set PEQUOD_FILE_ROOTS",
-        )
-    if not there:
-        raise model_not_found(f"file:{reference.path}", ())
-    return folder
+def _kind(architectures: Sequence[str]) -> Kind:
+    if any(each.endswith(_CAUSAL) for each in architectures):
+        return Kind.LANGUAGE_MODEL
+    if any(each.endswith("ForSequenceClassification") for each in architectures):
+        return Kind.RERANKER
+    return Kind.TEXT_EMBEDDER
 
 
 def refuse_pickles(name: str, files: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,10 @@ SAFE_SUFFIXES = frozenset(
 SAFE_PATTERNS = [f"*{suffix}" for suffix in sorted(SAFE_SUFFIXES)]
 PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz"})
 
+# Word vectors in Google's format: plain numbers, by names that pickles use as well.
+WORD_VECTORS_SUFFIXES = frozenset({".bin", ".txt", ".vec"})
+_WORD_VECTORS = re.compile(rb"([0-9]{1,12}) ([0-9]{1,6})\r?\n")
+
 # Verified files, by what tells an untouched file from a changed one without reading it.
 Stamp = tuple[str, int, int, int, int]
 
@@ -25,6 +30,8 @@ def check_format(file: Path) -> None:
 
     TorchScript archives are pickles too: they are read only as exports, by their digest.
     """
+    if word_vectors_header(file):
+        return
     if file.suffix not in SAFE_SUFFIXES:
         hint = "a pickle can run code when read; " if file.suffix in PICKLE_SUFFIXES else ""
         raise unsafe(f"{file.name}: {hint}only safetensors, ONNX and JSON or text files are read")
@@ -61,6 +68,18 @@ def verify(folder: Path, manifest: Manifest, verified: set[Stamp], within: Path 
         _check_content(file, entry.size_bytes, entry.sha256, manifest, entry.path)
         check_format(file)
         verified.add(stamp)
+
+
+def word_vectors_header(file: Path) -> tuple[int, int] | None:
+    """(words, dimensions) from the first line of a file in Google's word2vec format; None for another file.
+
+    No pickle begins with a line of two numbers.
+    """
+    if file.suffix not in WORD_VECTORS_SUFFIXES:
+        return None
+    with file.open("rb") as opened:
+        header = _WORD_VECTORS.match(opened.read(32))
+    return (int(header[1]), int(header[2])) if header else None
 
 
 def tampered(manifest: Manifest, path: str, what: str) -> ServiceError:

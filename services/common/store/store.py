@@ -13,6 +13,7 @@ from services.common.store import derived, hub
 from services.common.store.disk import DiskLayer
 from services.common.store.following import Follower, Shown
 from services.common.store.layer import Layer, LayerAway, Report, alias_conflict, version_exists
+from services.common.store.local import LocalFiles
 from services.common.store.manifest import Kind, Manifest, ModelVersion
 from services.common.store.objects import ObjectLayer
 from services.common.store.reference import (
@@ -41,7 +42,8 @@ def open_store(shipped: Path, user: str, cache: Path, file_roots: Sequence[Path]
     remote = "://" in user
     mine = ObjectLayer(user, "user", cache) if remote else DiskLayer(Path(user), "user", writable=True)
     poll_seconds = 5.0 if remote else 1.0
-    return ModelStore([DiskLayer(shipped, "shipped", writable=False), mine], cache, file_roots, poll_seconds)
+    layers = [DiskLayer(shipped, "shipped", writable=False), mine]
+    return ModelStore(layers, cache, file_roots, poll_seconds, kept=(shipped,))
 
 
 class ModelStore:
@@ -54,12 +56,17 @@ class ModelStore:
         file_roots: Sequence[Path] = (),
         poll_seconds: float = 1.0,
         hub_endpoint: str | None = None,
+        kept: Sequence[Path] = (),
     ) -> None:
-        """``cache`` holds fetched and derived data; ``file:`` may name folders inside ``file_roots``."""
+        """``cache`` holds fetched and derived data; ``file:`` may name folders inside ``file_roots``.
+
+        ``kept`` are folders with data derived at set-up, which are looked at before the cache.
+        """
         self._layers = layers
         self._cache = cache
+        self._kept = kept
         self._hub = hub.Hub(cache, hub_endpoint)
-        self._file_roots = file_roots
+        self._local = LocalFiles(file_roots)
         self._poll_seconds = poll_seconds
         self._verified: set[Stamp] = set()
         self._followers: list[Follower] = []
@@ -107,11 +114,13 @@ class ModelStore:
         self, version: ModelVersion, target: str, build: derived.Build, force: bool = False
     ) -> Path:
         """The folder of data derived from a version, built once and kept under its digest."""
-        return await asyncio.to_thread(derived.derive, self._cache, version.digest, target, build, force)
+        return await asyncio.to_thread(self.derive_now, version, target, build, force)
 
-    def derive_now(self, version: ModelVersion, target: str, build: derived.Build) -> Path:
+    def derive_now(
+        self, version: ModelVersion, target: str, build: derived.Build, force: bool = False
+    ) -> Path:
         """``derive`` for code that runs in a thread already."""
-        return derived.derive(self._cache, version.digest, target, build)
+        return derived.derive(self._cache, version.digest, target, build, force, self._kept)
 
     async def watch(self) -> AsyncGenerator[Change, None]:
         """Follow all layers; first comes one change for every model there is.
@@ -200,8 +209,7 @@ class ModelStore:
             folder = self._hub.folder(reference, report)
             return self._hub.describe(f"hf:{reference.repo}", folder)
         if reference.path:
-            folder = hub.local_folder(reference, self._file_roots)
-            return hub.describe(f"file:{reference.path}", "", folder, "file")
+            return self._local.describe(reference)
         return self._resolve_name(reference, text)
 
     def _resolve_name(self, reference: Reference, text: str) -> ModelVersion:
@@ -227,8 +235,7 @@ class ModelStore:
             folder = self._hub.folder(Reference(repo=version.name[3:], revision=version.version), report)
             within = self._hub.cache  # snapshots are links into the cache's blobs
         elif version.layer == "file":
-            folder = hub.local_folder(parse_reference(version.name), self._file_roots)
-            within = next(root for root in self._file_roots if folder.is_relative_to(root.resolve()))
+            folder, within = self._local.folder(parse_reference(version.name))
         else:
             folder = self._layer(version.layer).folder(version.manifest, report)
         verify(folder, version.manifest, self._verified, within)

@@ -11,17 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from services.common.store import Manifest
-from services.finetune.recipes.ngram import (
-    HELD_OUT,
-    Corpus,
-    Encoded,
-    encode,
-    finish,
-    parser,
-    publish,
-    read_corpus,
-)
+from services.common.store import Kind, Manifest
+from services.finetune.recipes.ngram import HELD_OUT, Encoded, encode, parser
+from services.finetune.recipes.version import Corpus, finish, publish, read_corpus
 from services.sampler.families import infinigram
 from services.sampler.ngrams.chain import NgramOptions
 from services.sampler.ngrams.suffix_array import SuffixArray, build, code, unit_width
@@ -52,7 +44,7 @@ def train(
         infinigram.save_suffix_array(build(text, width), out)
         metrics["sorting_seconds"] = round(time.perf_counter() - started, 3)
     config = {"alphabet": encoded.config, "stored_suffix_array": store_suffix_array}
-    return publish(corpus, out, family="infinigram", config=config, metrics=metrics)
+    return publish(corpus, out, Kind.NGRAM, family="infinigram", config=config, metrics=metrics)
 
 
 def held_out(encoded: Encoded) -> dict[str, float]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from services.common.store import MANIFEST_NAME, Kind, Manifest, describe_files
-from services.common.store.disk import DiskLayer
+from services.common.store import Kind, Manifest
+from services.finetune.recipes.version import Corpus, begin, corpus_parser, finish, publish, read_corpus
 from services.sampler.families import ngram
 from services.sampler.ngrams.alphabet import Alphabet, Ids, alphabet_from_config
 from services.sampler.ngrams.chain import NgramOptions, Smoothing
@@ -25,15 +24,6 @@ from services.sampler.ngrams.trie import count_levels
 
 HELD_OUT = 0.05
 """Share of each text, its end, that is kept from the counts while the figures are measured."""
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Texts to learn from, each a document that no context reaches out of."""
-
-    texts: Sequence[str]
-    description: str = ""
-    license: str = "CC0-1.0"
 
 
 @dataclass(frozen=True)
@@ -70,15 +60,13 @@ def train(
     }
     ngram.save(levels, out)
     config = {"order": order, "alphabet": encoded.config}
-    return publish(corpus, out, family="ngram", config=config, metrics=metrics)
+    return publish(corpus, out, Kind.NGRAM, family="ngram", config=config, metrics=metrics)
 
 
 def encode(corpus: Corpus, out: Path, alphabet: str, tokenizer: Path | None) -> Encoded:
     """The corpus in the symbols of the alphabet named, and the folder of the new version with its files."""
-    if (out / MANIFEST_NAME).exists():
-        raise FileExistsError(f"{out} holds a version already; a version never changes")
+    begin(out)
     config: dict[str, Any] = {"kind": alphabet}
-    out.mkdir(parents=True, exist_ok=True)
     if alphabet == "text":
         config["characters"] = "".join(sorted(set().union(*corpus.texts)))
     elif alphabet == "tokens":
@@ -107,63 +95,12 @@ def held_out_bits(encoded: Encoded, order: int) -> dict[str, float]:
     return bits
 
 
-def publish(
-    corpus: Corpus, out: Path, family: str, config: dict[str, Any], metrics: dict[str, float]
-) -> Manifest:
-    """Write the manifest, last, so that the version appears whole."""
-    for file in out.iterdir():
-        file.chmod(0o644)  # safetensors writes files that only their owner may read
-    manifest = Manifest(
-        name=out.parent.name,
-        version=out.name,
-        kind=Kind.NGRAM,
-        family=family,
-        config=config,
-        files=describe_files(out),
-        license=corpus.license,
-        training_data=corpus.description,
-        recipe=family,
-        metrics=metrics,
-    )
-    (out / MANIFEST_NAME).write_text(manifest.to_json())
-    return manifest
-
-
-def read_corpus(path: Path, pattern: str, description: str = "") -> Corpus:
-    """The UTF-8 texts of a folder that match ``pattern``, by name, or the one file ``path``."""
-    files = sorted(path.glob(pattern)) if path.is_dir() else [path]
-    texts = [file.read_text(encoding="utf-8") for file in files]
-    if not texts:
-        raise ValueError(f"{path} holds no file that matches {pattern!r}")
-    stated = description or f"{len(texts)} texts, {sum(map(len, texts))} characters"
-    return Corpus(texts, stated)
-
-
 def parser(description: str | None) -> argparse.ArgumentParser:
     """The options that every n-gram recipe takes."""
-    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--corpus", type=Path, required=True, help="a folder of texts, or one text")
-    options.add_argument("--glob", default="*.txt", help="which files of the folder (%(default)s)")
+    options = corpus_parser(description)
     options.add_argument("--alphabet", choices=("shannon", "text", "tokens"), default="shannon")
     options.add_argument("--tokenizer", type=Path, help="tokenizer.json, for the alphabet 'tokens'")
-    options.add_argument(
-        "--out", type=Path, required=True, help="folder of the new version: STORE/NAME/VERSION"
-    )
-    options.add_argument("--training-data", default="", help="what the corpus is, in a sentence")
-    options.add_argument("--alias", default="", help="an alias to point at the new version")
     return options
-
-
-def finish(manifest: Manifest, out: Path, alias: str) -> None:
-    """Set the alias, if one is asked for, and print the figures."""
-    if alias:
-        DiskLayer(out.parents[1], "out", writable=True).set_alias(
-            manifest.name, alias, manifest.version, None
-        )
-    lines = [f"{name:40} {value:>14.6g}" for name, value in manifest.metrics.items()]
-    sys.stdout.write(
-        "\n".join([f"{manifest.name}:{manifest.version}, {manifest.size_bytes} bytes", *lines, ""])
-    )
 
 
 def _split(ids: Ids) -> int:

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
 
+from services.common.store.derived import Derive
 from services.sampler.ngrams.alphabet import Alphabet, Ids, alphabet_from_config
-from services.sampler.ngrams.chain import Derive, Following, NgramOptions, Scores, Smoothing
+from services.sampler.ngrams.chain import Following, NgramOptions, Scores, Smoothing
 from services.sampler.ngrams.suffix_array import SuffixArray, build, unit_width
 from services.sampler.ngrams.tensors import map_tensor
 

@@ -17,9 +17,10 @@ from safetensors.numpy import load_file, save_file
 
 from services.common.errors import unsupported
 from services.common.export.graph import GraphSpec
+from services.common.store.derived import Derive
 from services.sampler.ngrams import dense
 from services.sampler.ngrams.alphabet import Alphabet, Ids, alphabet_from_config
-from services.sampler.ngrams.chain import Derive, Following, NgramOptions, Scores, Smoothing
+from services.sampler.ngrams.chain import Following, NgramOptions, Scores, Smoothing
 from services.sampler.ngrams.kneser_ney import KneserNey
 from services.sampler.ngrams.trie import ABSENT, ROOT, Level, Trie
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -15,8 +14,6 @@ from services.sampler.ngrams.alphabet import Alphabet, Ids
 
 S = TypeVar("S", bound=Hashable)
 Floats = npt.NDArray[np.float64]
-Derive = Callable[[str, Callable[[Path], dict[str, Any]]], Path]
-"""Given a name and a function that fills a folder, the folder of data derived from a version, filled once."""
 
 
 class Smoothing(enum.Enum):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.finetune.recipes import infinigram as recipe
-from services.finetune.recipes.ngram import read_corpus
+from services.finetune.recipes.version import read_corpus
 from services.sampler.families import infinigram
 from services.sampler.ngrams.chain import NgramOptions
 from tests.unit.sampler.ngram_models import no_derived_data

@@ -11,7 +11,7 @@ from services.common.store.manifest import read_manifest
 from services.common.store.safety import verify
 from services.finetune.recipes import infinigram as infinigram_recipe
 from services.finetune.recipes import ngram as ngram_recipe
-from services.finetune.recipes.ngram import Corpus
+from services.finetune.recipes.version import Corpus
 from services.sampler.families import infinigram, ngram
 from tests.unit.sampler.ngram_models import OPENING, distribution, no_derived_data
 

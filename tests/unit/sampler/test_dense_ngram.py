@@ -9,7 +9,7 @@ from services.common.errors import Reason, ServiceError
 from services.common.export import Target, export_graphs
 from services.common.runtimes import open_runtime
 from services.finetune.recipes import ngram as ngram_recipe
-from services.finetune.recipes.ngram import Corpus
+from services.finetune.recipes.version import Corpus
 from services.sampler.families import ngram
 from services.sampler.ngrams import dense
 from services.sampler.ngrams.chain import NgramOptions

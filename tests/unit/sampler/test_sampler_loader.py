@@ -14,7 +14,7 @@ from services.common.store import MANIFEST_NAME, Manifest, describe_files, open_
 from services.common.store.settings import StoreSettings
 from services.finetune.recipes import infinigram as infinigram_recipe
 from services.finetune.recipes import ngram as ngram_recipe
-from services.finetune.recipes.ngram import Corpus
+from services.finetune.recipes.version import Corpus
 from services.sampler.loader import EngineLoader
 from services.sampler.settings import SamplerSettings
 from tests.unit.sampler.ngram_models import OPENING, run, sequence

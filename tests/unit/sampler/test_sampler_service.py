@@ -24,7 +24,7 @@ from services.common.rpc.status import DETAILS_KEY
 from services.common.store.settings import StoreSettings
 from services.finetune.recipes import infinigram as infinigram_recipe
 from services.finetune.recipes import ngram as ngram_recipe
-from services.finetune.recipes.ngram import Corpus
+from services.finetune.recipes.version import Corpus
 from services.sampler.__main__ import SamplerProcess
 from services.sampler.replies import UNKNOWN_ID
 from services.sampler.settings import SamplerSettings

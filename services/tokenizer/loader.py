@@ -1,0 +1,107 @@
+"""Loads models: the manifest names the family, the family's file does the rest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from services.common import families
+from services.common.errors import Code, Reason, ServiceError
+from services.common.store import Kind, ModelStore, ModelVersion
+from services.tokenizer import families as own
+from services.tokenizer.encoders.encoder import CrossEncoder, Encoder
+from services.tokenizer.encoders.opening import ENCODERS, EncoderOpener
+from services.tokenizer.engine import EmbedOptions, Input, Truncation
+from services.tokenizer.tokens.encoding import Encoding, Specials
+from services.tokenizer.words.embedder import WordEmbedder
+
+Model = Encoding | WordEmbedder | Encoder | CrossEncoder
+
+
+class ModelLoader:
+    """What the residency manager asks of a service: from files to a model."""
+
+    kinds: frozenset[str] = frozenset({Kind.ENCODING, Kind.WORD_VECTORS, *ENCODERS})
+
+    def __init__(self, store: ModelStore, encoders: EncoderOpener) -> None:
+        """``store`` keeps what is derived from a version, for example converted word vectors."""
+        self._store = store
+        self._encoders = encoders
+
+    def memory_bytes(self, version: ModelVersion, path: Path) -> int:
+        """The family's estimate from the sizes of the files."""
+        family = families.load(own, version.manifest.family)
+        return int(family.BYTES_PER_FILE_BYTE * version.manifest.size_bytes)
+
+    def load(self, version: ModelVersion, path: Path) -> Model:
+        """The model in ``path``. FAILED_PRECONDITION, LOAD_FAILED, when the files make none."""
+        with reported(version):
+            if version.manifest.kind in ENCODERS:
+                return self._encoders.open(version, path)
+            family = families.load(own, version.manifest.family)
+            derive = partial(self._store.derive_now, version)
+            loaded = family.load(version.manifest.config, path, derive)
+        return WordEmbedder(version.name, loaded) if version.manifest.kind == Kind.WORD_VECTORS else loaded
+
+    def warm_up(self, model: Model) -> None:
+        """Run it once. A model that cannot is not fit to serve: its error is raised."""
+        if isinstance(model, Encoder):
+            rows = model.prepare([Input("warm_up", "a"), Input("warm_up", "a b")], EmbedOptions())
+            model.run(rows, model.precisions[0])
+        elif isinstance(model, CrossEncoder):
+            pair = model.prepare_pairs(Input("warm_up", "a"), [Input("warm_up", "b")], Truncation.END)
+            model.run(pair, model.precisions[0])
+        elif isinstance(model, WordEmbedder):
+            model.vectors.near(model.vectors.vector(0) + 1, 1, ())
+        else:
+            model.encode("a", Specials(), offsets=True)
+
+    def close(self, model: Model) -> None:
+        """Let go of its graphs; what else there is goes with the last reference."""
+        if isinstance(model, Encoder | CrossEncoder | WordEmbedder):
+            model.close()
+
+
+class TokenizerLoader:
+    """Loads only the tokenizers of models that other services run, or that would be large to load whole."""
+
+    kinds: frozenset[str] = frozenset({Kind.LANGUAGE_MODEL, Kind.TEXT_IMAGE_EMBEDDER, *ENCODERS})
+
+    def memory_bytes(self, version: ModelVersion, path: Path) -> int:
+        """From the size of the tokenizer's file alone."""
+        family = families.load(own, "tokenizer_json")
+        file = path / family.TOKENIZER_FILE
+        return int(family.BYTES_PER_FILE_BYTE * file.stat().st_size) if file.exists() else 0
+
+    def load(self, version: ModelVersion, path: Path) -> Encoding:
+        """The tokenizer in ``path``. FAILED_PRECONDITION, LOAD_FAILED, when there is none."""
+        with reported(version):
+            loaded: Encoding = families.load(own, "tokenizer_json").load({}, path, _derives_nothing)
+        return loaded
+
+    def warm_up(self, model: Encoding) -> None:
+        """Cut a letter."""
+        model.encode("a", Specials(), offsets=True)
+
+    def close(self, model: Encoding) -> None:
+        """Goes with the last reference."""
+
+
+@contextlib.contextmanager
+def reported(version: ModelVersion) -> Iterator[None]:
+    """Errors of files that make no model, as LOAD_FAILED naming the version."""
+    try:
+        yield
+    except (KeyError, ValueError, OSError) as error:
+        raise ServiceError(
+            Code.FAILED_PRECONDITION,
+            Reason.LOAD_FAILED,
+            f"model {version} cannot be loaded: {type(error).__name__}: {error}",
+            resource=("model", str(version)),
+        ) from error
+
+
+def _derives_nothing(target: str, build: object) -> Path:
+    raise AssertionError(f"{target} was derived")

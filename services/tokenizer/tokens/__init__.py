@@ -1,0 +1,1 @@
+"""Tokens: what an encoding does, and how its bytes relate to the text's."""

@@ -1,0 +1,1 @@
+"""Word vectors: the vocabulary, the vectors, exact search."""
