@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -62,15 +63,19 @@ class StoreExporter:
             built = True
             _need_torch()
             graphs = self._graphs(version, folder)
-            write_export(
-                graphs, staged, Target(target), name=version.name, source=version.digest, report=step
-            )
+            name = _file_name(version.name)
+            write_export(graphs, staged, Target(target), name=name, source=version.digest, report=step)
             return {}
 
         with self._one_at_a_time:
             location = derive(self._root, version.digest, target, build, force, self._kept)
             manifest = verify(location)
         return _exported(location, manifest, reused=not built)
+
+
+def _file_name(model: str) -> str:
+    """A model's name for files: the last part of ``hf:owner/name`` or ``file:/path``, with nothing odd in it."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", re.split(r"[:/]", model.rstrip("/"))[-1]) or "model"
 
 
 def _need_torch() -> None:

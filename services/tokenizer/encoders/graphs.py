@@ -98,6 +98,7 @@ def _load(kind: Any, folder: Path) -> nn.Module:
             attn_implementation="eager",
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are reported below, by name
         )
     except (OSError, RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"its weights do not fit its config.json: {_first_line(error)}") from None
