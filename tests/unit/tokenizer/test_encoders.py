@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
@@ -38,8 +39,9 @@ class Opened:
     def __init__(self, folder):
         self.folder = folder
         self.store = ModelStore([], folder / "cache", [folder])
-        exporter = StoreExporter(folder / "cache", family_graphs(families))
-        self.loader = ModelLoader(self.store, EncoderOpener(self.store, exporter, Device("cpu", 1)))
+        self.exporter = StoreExporter(folder / "cache", family_graphs(families))
+        opener = EncoderOpener(self.store, self.exporter, Device("cpu", 1))
+        self.loader = ModelLoader(self.store, opener)
         self._kept = {}
 
     async def open(self, path):
@@ -232,6 +234,16 @@ async def test_an_unknown_family_is_refused_with_the_known_ones(opened):
     version = await opened.store.resolve(f"file:{path}")
     with pytest.raises(ServiceError, match="modernbert"):
         opened.loader.load(version, path)
+
+
+async def test_a_demand_for_cuda_does_not_end_on_the_cpu(opened):
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA: tests/gpu look at it")
+    _, path = await embedder(opened, "bert")
+    opener = EncoderOpener(opened.store, opened.exporter, Device("cuda", 1))
+    model = opener.open(await opened.store.resolve(f"file:{path}"), path)
+    with pytest.raises(ServiceError, match="cuda"):
+        vectors(model, TEXTS)
 
 
 async def refusal(opened, path):
