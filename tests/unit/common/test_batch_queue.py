@@ -30,6 +30,16 @@ async def test_a_padded_budget_counts_the_longest_row():
     assert gate.batches == [[4, 3, 4], [1, 6], [6]]
 
 
+async def test_what_costs_more_than_the_budget_may_have_a_batch_of_its_own():
+    gate = Gate(shut=True)
+    limits = Limits(max_rows=100, max_cost=10, oversized_alone=True, padded=True)
+    async with closing(Batcher(gate, limits, name="t", cost=float)) as batcher:
+        calls = asyncio.gather(*(batcher.submit(n) for n in (25, 3, 2, 40)))
+        gate.open()
+        await calls
+    assert gate.batches == [[25], [3, 2], [40]]
+
+
 async def test_order_puts_neighbours_together_and_starves_nobody():
     gate = Gate()
     async with closing(Batcher(gate, Limits(max_rows=3), name="t", order=float)) as batcher:

@@ -33,6 +33,12 @@ def test_load_imports_only_the_one_asked_for(package):
     assert "shapes.square" not in sys.modules
 
 
+def test_a_name_with_a_hyphen_has_a_file_with_an_underscore(package, tmp_path):
+    (tmp_path / "shapes" / "half_moon.py").write_text("NAME = 'half-moon'\n")
+    importlib.invalidate_caches()
+    assert families.load(package, "half-moon").NAME == "half-moon"
+
+
 def test_a_new_file_is_found_at_once(package, tmp_path):
     families.names(package)
     (tmp_path / "shapes" / "triangle.py").write_text("NAME = 'triangle'\n")

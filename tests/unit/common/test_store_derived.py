@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from services.common.store.derived import DERIVED_NAME, derive, derived_folder, is_intact
+from services.common.store.derived import DERIVED_NAME, derive, derived_folder, facts_of, is_intact
 from tests.unit.common.store_parts import disk_store, publish
 
 DIGEST = "0" * 64
@@ -90,3 +90,17 @@ def test_a_failed_build_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="broken"):
         derive(tmp_path, DIGEST, "index", fail, force=True)
     assert is_intact(kept)
+
+
+def test_what_was_made_at_set_up_is_used_where_it_is_intact(tmp_path):
+    build, cache, shipped = Builder(), tmp_path / "cache", tmp_path / "shipped"
+    made = derive(shipped, DIGEST, "index", build)
+    assert derive(cache, DIGEST, "index", build, kept=(shipped,)) == made
+    (made / "sub" / "data.bin").write_text("damaged")
+    own = derive(cache, DIGEST, "index", build, kept=(shipped,))
+    assert own == derived_folder(cache, DIGEST, "index")
+    assert build.runs == 2
+
+
+def test_facts_stand_beside_the_data(tmp_path):
+    assert facts_of(derive(tmp_path, DIGEST, "index", Builder())) == {"rows": 3}

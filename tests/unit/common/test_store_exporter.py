@@ -62,6 +62,17 @@ def test_the_store_exporter_keeps_an_export_under_the_versions_digest(tmp_path):
     assert graphs.calls == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("hf:owner/tiny.v2", "tiny.v2"), ("file:/data/my model/", "my-model"), ("tiny", "tiny")],
+)
+def test_files_are_named_after_the_last_part_of_a_reference(tmp_path, name, file):
+    version = model_version()
+    named = ModelVersion(version.manifest.model_copy(update={"name": name}), "hub")
+    exported = StoreExporter(tmp_path, Counting()).export(named, tmp_path, "torchscript", False, quiet)
+    assert [entry.path for entry in exported.files] == [f"{file}.pt"]
+
+
 def test_a_damaged_kept_export_is_made_again(tmp_path):
     exporter = StoreExporter(tmp_path, Counting())
     first = exporter.export(model_version(), tmp_path, "torchscript", False, quiet)
