@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 import typer
 
-from gateway.cli import models, output, platform, text
+from gateway.cli import embed, models, output, platform, text, tokens, words
 from pequod_client import PequodError
 
 
@@ -26,6 +26,10 @@ def build() -> typer.Typer:
     app.command("status")(platform.status)
     app.command("text")(text.text)
     app.command("next")(text.next_tokens)
+    app.command("tokens")(tokens.tokens)
+    app.command("embed")(embed.embed)
+    app.command("rank")(embed.rank)
+    app.add_typer(words.app, name="words")
     app.add_typer(models.app, name="models")
     return app
 

@@ -67,8 +67,8 @@ def addresses(rows: Sequence[tuple[str, str, str]], seconds: float) -> None:
     console().print(
         "\nTry, in another terminal:\n"
         "  .venv/bin/pequod text --model moby-ngram --order 3 'THE '\n"
-        "  .venv/bin/pequod next --model moby-unbounded 'CALL ME ISHMA'\n"
-        "  .venv/bin/pequod models ls\n"
+        "  .venv/bin/pequod tokens --encoding cl100k 'Call me Ishmael.'\n"
+        "  .venv/bin/pequod words analogy --plus man --plus mother --minus woman\n"
         "\nCtrl-C stops everything.\n"
     )
 
