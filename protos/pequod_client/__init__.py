@@ -7,6 +7,7 @@
 from pequod_client.aio_client import AsyncClient
 from pequod_client.client import Client
 from pequod_client.connection import TLS
+from pequod_client.embeddings import EmbedSettings
 from pequod_client.errors import FieldViolation, PequodError, Resource
 from pequod_client.policy import RetryPolicy
 from pequod_client.streams import AsyncStream, Stream
@@ -16,6 +17,7 @@ __all__ = [
     "AsyncClient",
     "AsyncStream",
     "Client",
+    "EmbedSettings",
     "FieldViolation",
     "PequodError",
     "Resource",

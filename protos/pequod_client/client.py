@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -17,6 +17,7 @@ from pequod.sampler.v1 import GenerateStreamResponse, SamplerServiceStub
 from pequod.tokenizer.v1 import EmbeddingServiceStub, TokenizerServiceStub
 from pequod_client import calls
 from pequod_client.connection import TLS, Options, channel_options, key_metadata
+from pequod_client.embeddings import EmbedSettings, embed_request, vectors_of
 from pequod_client.policy import CallPolicy, RetryPolicy
 from pequod_client.streams import Stream
 from pequod_client.text import TextSettings, generate_request, generate_stream_request
@@ -81,6 +82,12 @@ class Client:
         """The same piece by piece; leaving the loop or the ``with`` block early ends the generation."""
         replies = self.sampler.GenerateStream(generate_stream_request(prompt, settings), timeout=timeout)
         return Stream(replies, lambda reply: reply.text)
+
+    def embed(
+        self, texts: Sequence[str], *, timeout: float | None = None, **settings: Unpack[EmbedSettings]
+    ) -> list[list[float]]:
+        """One vector a text, in their order, for example ``client.embed(["a whale"], model="minilm")``."""
+        return vectors_of(self.embeddings.Embed(embed_request(texts, settings), timeout=timeout))
 
     def close(self) -> None:
         """Close the channel; calls that are running are cancelled."""

@@ -74,7 +74,7 @@ class StoreExporter:
 
 
 def _file_name(model: str) -> str:
-    """A model's name for files: the last part of ``hf:owner/name`` or ``file:/path``, with nothing odd in it."""
+    """A model's name for files: the last part of ``hf:owner/name`` or ``file:/path``."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", re.split(r"[:/]", model.rstrip("/"))[-1]) or "model"
 
 

@@ -57,6 +57,9 @@ class Blocking:
     async def text(self, *args, **settings):
         return await asyncio.to_thread(self.client.text, *args, **settings)
 
+    async def embed(self, *args, **settings):
+        return await asyncio.to_thread(self.client.embed, *args, **settings)
+
     async def pieces(self, *args, **settings):
         return await asyncio.to_thread(lambda: list(self.client.stream_text(*args, **settings)))
 
@@ -72,6 +75,9 @@ class Asyncio:
 
     async def text(self, *args, **settings):
         return await self.client.text(*args, **settings)
+
+    async def embed(self, *args, **settings):
+        return await self.client.embed(*args, **settings)
 
     async def pieces(self, *args, **settings):
         return [piece async for piece in self.client.stream_text(*args, **settings)]

@@ -11,6 +11,7 @@ from pequod.gan.v1 import SampleRequest
 from pequod.sampler.v1 import (
     GenerateRequest,
 )
+from pequod.tokenizer.v1 import TRUNCATION_END
 from pequod_client import Client, PequodError
 
 
@@ -33,6 +34,17 @@ async def test_settings_that_are_not_given_stay_unset(face, server):
 async def test_unknown_setting_is_named(face):
     with pytest.raises(TypeError, match="temprature"):
         await face.text("x", temprature=1.0)
+
+
+async def test_embed_gives_a_vector_a_text(face, server):
+    found = await face.embed(["a", "abc"], model="minilm", dimensions=2, truncate=True)
+    assert found == [[1.0, 0.5], [3.0, 0.5]]
+    request = server.seen[0].request
+    assert (request.model, request.options.dimensions) == ("minilm", 2)
+    assert request.options.truncation == TRUNCATION_END
+    assert not request.options.HasField("normalize")
+    with pytest.raises(TypeError, match="dimension"):
+        await face.embed(["a"], dimension=2)
 
 
 async def test_error_carries_every_detail(face, server):

@@ -233,7 +233,7 @@ async def test_rank_orders_passages_sensibly(stub):
     query = v1.EmbedInput(text="Which planet is the largest?")
     request = v1.RankRequest(query=query, documents=inputs(*PLANETS), top_n=2, return_documents=True)
     reply = await stub.Rank(request)
-    assert [each.index for each in reply.documents][0] == 1
+    assert reply.documents[0].index == 1
     assert len(reply.documents) == 2
     assert reply.documents[0].text == PLANETS[1]
     assert reply.documents[0].score > reply.documents[1].score
@@ -257,7 +257,7 @@ async def test_words_embed_as_the_mean_of_their_vectors(stub):
 @pytest.mark.parametrize(
     ("request_of", "field"),
     [
-        (lambda: v1.EmbedRequest(), "inputs"),
+        (v1.EmbedRequest, "inputs"),
         (lambda: v1.EmbedRequest(inputs=inputs("a", "")), "inputs[1].text"),
         (lambda: v1.EmbedRequest(inputs=[v1.EmbedInput()]), "inputs[0]"),
         (lambda: v1.EmbedRequest(inputs=inputs("a" * (2**20 + 1))), "inputs[0].text"),

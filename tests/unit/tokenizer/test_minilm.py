@@ -1,4 +1,4 @@
-"""The real MiniLM: vectors equal sentence-transformers' own, in 8 bits they are near, in any batch the same."""
+"""The real MiniLM against sentence-transformers, in both number formats, alone and in any batch."""
 
 import random
 from pathlib import Path
