@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,14 @@ class TokenizerJson:
 
     def _parts(self, text: str, allowed: frozenset[str]) -> list[tuple[str, int]]:
         """The text in parts with the byte each begins at; a part that is an allowed special token is one."""
-        if not allowed or allowed >= self.special_tokens.keys():
-            return [(text, 0)]
-        names = sorted(allowed, key=len, reverse=True)
-        parts = [part for part in re.split(f"({'|'.join(map(re.escape, names))})", text) if part]
+        parts = [text]
+        if allowed and not allowed >= self.special_tokens.keys():
+            parts = re.split(f"({_any_of(allowed)})", text)
+        forbidden = self.special_tokens.keys() - allowed
+        if forbidden and self.algorithm is Algorithm.UNIGRAM:
+            # Such models know special tokens as pieces like others: their spelling is taken apart here.
+            parts = [each for part in parts for each in _taken_apart(part, allowed, forbidden)]
+        parts = [part for part in parts if part] or [text]
         starts = np.cumsum([0, *(len(part.encode()) for part in parts)]).tolist()
         return list(zip(parts, starts[:-1], strict=True))
 
@@ -119,6 +124,19 @@ class TokenizerJson:
             ends = np.cumsum(self._lengths[encoding.ids])
             return np.stack([ends - self._lengths[encoding.ids], ends], axis=1)
         return byte_starts(part)[np.array(encoding.offsets, np.int64).reshape(-1, 2)]
+
+
+def _any_of(names: Collection[str]) -> str:
+    """A pattern that matches the longest of ``names``."""
+    return "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+
+
+def _taken_apart(part: str, whole: Collection[str], names: Collection[str]) -> list[str]:
+    """``part`` cut after the first character of each of ``names`` in it, unless it is one to leave whole."""
+    if part in whole:
+        return [part]
+    cuts = [0, *(found.start() + 1 for found in re.finditer(_any_of(names), part)), len(part)]
+    return [part[start:end] for start, end in pairwise(cuts)]
 
 
 def load(config: Mapping[str, Any], folder: Path, derive: Derive) -> TokenizerJson:

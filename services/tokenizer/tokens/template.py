@@ -67,10 +67,10 @@ def _probe(tokenizer: Tokenizer, texts: int) -> Template:
         if special:
             borders += [()] * (len(kinds) - len(borders))
             borders.append(tuple((token, kind) for token, kind, _ in run))
+        elif texts == 2 and len(run) == 2:  # two texts with nothing between them
+            kinds += [run[0][1], run[1][1]]
         else:
             kinds.append(run[0][1])
     borders += [()] * (len(kinds) + 1 - len(borders))
-    if len(kinds) != texts:  # two texts with nothing between them
-        kinds = kinds * texts
     middle = borders[1] if texts == 2 else ()
     return Template(borders[0], middle, borders[-1], (kinds[0], kinds[-1]))
