@@ -30,7 +30,7 @@ export PIP_CONSTRAINT := $(LOCK)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup run test test-slow test-gpu lint format protos client corpus lock clean \
-	bench-gateway bench-ngram freeze-protos
+	bench-gateway bench-ngram bench-embed freeze-protos
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,11 @@ bench-gateway: setup ## Measure the gateway against a bare echo server
 
 bench-ngram: setup ## Measure n-gram training, queries and generation (CORPUS=folder)
 	$(BIN)/python -m tests.bench.bench_ngram --corpus $(CORPUS)
+
+bench-embed: setup ## Measure embeddings, tokens, word vectors (CORPUS=folder, ONLY=, PEERS=, WORDS=, QUICK=1)
+	$(BIN)/python -m tests.bench.bench_embed --corpus $(CORPUS) --google-news-words $(or $(WORDS),3000000) \
+		--torch '$(TORCH)' $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX)) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS)) $(if $(QUICK),--quick)
 
 freeze-protos: setup ## Freeze the contract of the areas that are served (after a breaking check)
 	$(BUF) breaking protos --against $(FROZEN)
