@@ -22,9 +22,15 @@ _ALGORITHMS = {
 }
 
 
-def tokenization(encoding: Encoding, tokens: Tokens, pieces: bool, before: int) -> v1.Tokenization:
-    """One text's tokens, of which there were ``before`` until a limit cut them."""
-    reply = v1.Tokenization(ids=tokens.ids, truncated=len(tokens.ids) < before)
+def fill_tokenization(
+    reply: v1.Tokenization, encoding: Encoding, tokens: Tokens, pieces: bool, before: int
+) -> None:
+    """Put one text's tokens, of which there were ``before`` until a limit cut them, into ``reply``.
+
+    In place: a message made apart would be copied into the response.
+    """
+    reply.ids.extend(tokens.ids)
+    reply.truncated = len(tokens.ids) < before
     if pieces:
         spelt = [encoding.piece(token) for token in tokens.ids]
         reply.pieces.extend(spelt)
@@ -32,7 +38,6 @@ def tokenization(encoding: Encoding, tokens: Tokens, pieces: bool, before: int) 
     if tokens.starts is not None and tokens.ends is not None:
         reply.starts.extend(tokens.starts.tolist())
         reply.ends.extend(tokens.ends.tolist())
-    return reply
 
 
 def detokenization(data: bytes) -> v1.Detokenization:

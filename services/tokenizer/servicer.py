@@ -34,11 +34,11 @@ class TokenizerServicer(v1.TokenizerServiceServicer):
             job = partial(_tokenize, held.model, texts, specials, request)
             served = await self._work.run(job, deadline_of(context))
         meter.note([served])
-        tokenizations = served.value
-        meter.input_tokens = sum(len(each.ids) for each in tokenizations)
-        usage = meter.usage(held.version)
-        report(context, usage)
-        return v1.TokenizeResponse(tokenizations=tokenizations, usage=usage)
+        reply = served.value
+        meter.input_tokens = sum(len(each.ids) for each in reply.tokenizations)
+        reply.usage.CopyFrom(meter.usage(held.version))
+        report(context, reply.usage)
+        return reply
 
     async def Detokenize(self, request: v1.DetokenizeRequest, context: Context) -> v1.DetokenizeResponse:
         """Text of ids."""
@@ -83,11 +83,13 @@ class TokenizerServicer(v1.TokenizerServiceServicer):
 
 def _tokenize(
     encoding: Encoding, texts: Sequence[str], specials: Specials, request: v1.TokenizeRequest
-) -> list[v1.Tokenization]:
-    return [
-        replies.tokenization(encoding, _limited(tokens, request.max_tokens), request.pieces, len(tokens.ids))
-        for tokens in (encoding.encode(text, specials, request.offsets) for text in texts)
-    ]
+) -> v1.TokenizeResponse:
+    reply = v1.TokenizeResponse()
+    for text in texts:
+        tokens = encoding.encode(text, specials, request.offsets)
+        kept = _limited(tokens, request.max_tokens)
+        replies.fill_tokenization(reply.tokenizations.add(), encoding, kept, request.pieces, len(tokens.ids))
+    return reply
 
 
 def _limited(tokens: Tokens, limit: int) -> Tokens:
