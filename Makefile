@@ -98,8 +98,8 @@ bench-ngram: setup ## Measure n-gram training, queries and generation (CORPUS=fo
 	$(BIN)/python -m tests.bench.bench_ngram --corpus $(CORPUS)
 
 bench-embed: setup ## Measure embeddings, tokens, word vectors (CORPUS=folder, ONLY=, PEERS=, WORDS=, QUICK=1)
-	$(BIN)/python -m tests.bench.bench_embed --corpus $(CORPUS) --google-news-words $(or $(WORDS),3000000) \
-		--torch '$(TORCH)' $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX)) \
+	$(BIN)/python -m tests.bench.bench_embed --corpus $(CORPUS) --torch '$(TORCH)' \
+		--google-news-words $(or $(WORDS),$(if $(QUICK),100000,3000000)) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS)) $(if $(QUICK),--quick)
 
 freeze-protos: setup ## Freeze the contract of the areas that are served (after a breaking check)

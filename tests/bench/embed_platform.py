@@ -111,7 +111,8 @@ def bench_stream(
     ]
     mean = tokens / len(texts)
     report.table(
-        f"EmbedStream, {len(texts)} texts of {mean:.0f} tokens in the mean, {served.threads} thread(s)",
+        f"EmbedStream, {len(texts)} texts of {mean:.0f} tokens in the mean, {served.threads} thread(s), "
+        f"medians of {rounds} rounds",
         ("", "wall s", "CPU s of engine or service", "texts/s", "of the bare engine"),
         rows,
     )
@@ -172,8 +173,7 @@ def bench_tokens(
     ]
     report.table(
         f"Tokenize, cl100k, {calls} calls of {CALL_TEXTS} texts of {TEXT_SIZE / 1000:g} kB, "
-        f"{IN_FLIGHT} in flight, "
-        f"{served.threads} thread(s)",
+        f"{IN_FLIGHT} in flight, {served.threads} thread(s), medians of {rounds} rounds",
         ("", "wall s", "CPU s", "MB/s", "tokens/s", "of encode_ordinary", "of encode_ordinary_batch"),
         rows,
     )
@@ -214,9 +214,7 @@ def bench_words(words: int, home: Path, report: Report, dimensions: int = 300) -
 
 
 def _rounds(works: dict[str, Work], rounds: int) -> dict[str, tuple[float, float]]:
-    """Medians of interleaved rounds, after one that does not count."""
-    for work in works.values():
-        work()
+    """Medians of interleaved rounds."""
     taken = [{name: work() for name, work in works.items()} for _ in range(rounds)]
     return {
         name: (
