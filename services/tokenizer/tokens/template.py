@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import NamedTuple
 
 from tokenizers import Tokenizer
@@ -57,20 +56,26 @@ def pair_template_of(tokenizer: Tokenizer) -> Template:
 
 
 def _probe(tokenizer: Tokenizer, texts: int) -> Template:
-    """Encode ordinary words and read which tokens are not theirs."""
+    """Encode ordinary words and read which tokens are not theirs.
+
+    Raises ValueError for a tokenizer that makes no tokens of them.
+    """
     encoding = tokenizer.encode("a", "a") if texts == 2 else tokenizer.encode("a")
-    rows = zip(encoding.ids, encoding.type_ids, encoding.special_tokens_mask, strict=True)
-    runs = [(special, tuple(run)) for special, run in groupby(rows, key=lambda row: row[2])]
+    rows = list(zip(encoding.ids, encoding.type_ids, encoding.sequence_ids, strict=True))
     borders: list[Segment] = []
     kinds: list[int] = []
-    for special, run in runs:
-        if special:
-            borders += [()] * (len(kinds) - len(borders))
-            borders.append(tuple((token, kind) for token, kind, _ in run))
-        elif texts == 2 and len(run) == 2:  # two texts with nothing between them
-            kinds += [run[0][1], run[1][1]]
-        else:
-            kinds.append(run[0][1])
-    borders += [()] * (len(kinds) + 1 - len(borders))
+    before = 0
+    for text in range(texts):
+        places = [place for place, row in enumerate(rows) if row[2] == text]
+        if not places:
+            raise ValueError("the tokenizer makes no token of the text 'a'")
+        borders.append(_segment(rows[before : places[0]]))
+        kinds.append(rows[places[0]][1])
+        before = places[-1] + 1
+    borders.append(_segment(rows[before:]))
     middle = borders[1] if texts == 2 else ()
     return Template(borders[0], middle, borders[-1], (kinds[0], kinds[-1]))
+
+
+def _segment(rows: Sequence[tuple[int, int, int | None]]) -> Segment:
+    return tuple((token, kind) for token, kind, _ in rows)

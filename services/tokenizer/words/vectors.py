@@ -59,14 +59,14 @@ class WordVectors:
         return cosine * float(self.norms[first]) * float(self.norms[second]), min(max(cosine, -1.0), 1.0)
 
     def near(self, vector: Floats, limit: int, exclude: Collection[int]) -> list[Found]:
-        """The ``limit`` words of the largest cosine with ``vector``, which must not be zero."""
+        """The ``limit`` words of the largest cosine with ``vector``; none when it is zero."""
+        if not vector.any():
+            return []
         return self._best(self.unit @ _normalised(vector), limit, exclude)
 
     def add(self, positive: Sequence[int], negative: Sequence[int], limit: int) -> list[Found]:
         """The words nearest to the sum of unit vectors, positive minus negative; none of those given."""
         target = self.unit[list(positive)].sum(axis=0) - self.unit[list(negative)].sum(axis=0)
-        if not target.any():
-            return []
         return self.near(target, limit, {*positive, *negative})
 
     def multiply(self, positive: Sequence[int], negative: Sequence[int], limit: int) -> list[Found]:
@@ -90,7 +90,8 @@ class WordVectors:
 
 
 def _normalised(vector: Floats) -> Floats:
-    return np.asarray(vector / np.linalg.norm(vector), np.float32)
+    precise = vector.astype(np.float64)  # the squares of small and of large numbers are no 32-bit numbers
+    return np.asarray(precise / np.linalg.norm(precise), np.float32)
 
 
 def as_vector(values: Sequence[float]) -> Floats:
