@@ -31,7 +31,8 @@ def protos(tmp_path):
 
 
 def stubs(root):
-    return {p.relative_to(root): p.read_bytes() for p in root.rglob("*.py*") if p.name != "py.typed"}
+    kept = (p for p in root.rglob("*.py*") if p.name != "py.typed" and p.suffix != ".pyc")
+    return {p.relative_to(root): p.read_bytes() for p in kept}
 
 
 def test_makes_what_is_imported_here(generator, protos):
