@@ -48,24 +48,21 @@ class Spelling:
     allowed: tuple[str, ...]
     around: bool
 
-    def of(self, encoding: Encoding) -> Specials:
-        """For one encoding. Raises INVALID_ARGUMENT for an allowed token that it does not have."""
+    def of(self, encoding: Encoding, texts: Sequence[str]) -> Specials:
+        """For one encoding and what it is to cut; a search through all of it, so not for the event loop.
+
+        Raises INVALID_ARGUMENT for an allowed token that the encoding does not have, and for a text that
+        spells a special token where that is to be refused.
+        """
         for place, name in enumerate(self.allowed):
             if name not in encoding.special_tokens:
                 known = ", ".join(sorted(encoding.special_tokens)) or "none"
                 raise invalid(f"special.allowed_special[{place}]", f"{name!r} is none of {known}")
+        if self.spelt == v1.SPECIAL_TOKENS_REFUSE:
+            _refuse_spelt(texts, encoding)
         if self.spelt != v1.SPECIAL_TOKENS_ALLOW:
             return Specials(frozenset(), self.around)
         return Specials(frozenset(self.allowed or encoding.special_tokens), self.around)
-
-    def check(self, texts: Sequence[str], encoding: Encoding) -> None:
-        """Raises INVALID_ARGUMENT for a text that spells a special token where that is to be refused."""
-        if self.spelt != v1.SPECIAL_TOKENS_REFUSE:
-            return
-        for place, text in enumerate(texts):
-            for name in encoding.special_tokens:
-                if name in text:
-                    raise invalid(f"texts[{place}]", f"spells the special token {name!r}")
 
 
 def read_spelling(options: v1.SpecialTokenOptions) -> Spelling:
@@ -215,3 +212,10 @@ def check_dimensions(wanted: int | None, dimensions: int) -> None:
 def _check_enum(field: str, value: int, enum: Any) -> None:
     if value not in enum.values():
         raise invalid(field, f"{value} is no value of {enum.DESCRIPTOR.full_name}")
+
+
+def _refuse_spelt(texts: Sequence[str], encoding: Encoding) -> None:
+    for place, text in enumerate(texts):
+        for name in encoding.special_tokens:
+            if name in text:
+                raise invalid(f"texts[{place}]", f"spells the special token {name!r}")

@@ -12,8 +12,15 @@ from services.tokenizer import replies
 from services.tokenizer.meter import Meter
 from services.tokenizer.models import Models
 from services.tokenizer.queues import Work
-from services.tokenizer.request import MAX_ITEMS, check_count, read_sequences, read_spelling, read_texts
-from services.tokenizer.tokens.encoding import Encoding, Specials, Tokens
+from services.tokenizer.request import (
+    MAX_ITEMS,
+    Spelling,
+    check_count,
+    read_sequences,
+    read_spelling,
+    read_texts,
+)
+from services.tokenizer.tokens.encoding import Encoding, Tokens
 
 
 class TokenizerServicer(v1.TokenizerServiceServicer):
@@ -28,10 +35,8 @@ class TokenizerServicer(v1.TokenizerServiceServicer):
         meter = Meter()
         texts, spelling = read_texts(request.texts), read_spelling(request.special)
         async with self._models.encoding(request.model) as held:
-            specials = spelling.of(held.model)
-            spelling.check(texts, held.model)
             await accepted(context)
-            job = partial(_tokenize, held.model, texts, specials, request)
+            job = partial(_tokenize, held.model, texts, spelling, request)
             served = await self._work.run(job, deadline_of(context))
         meter.note([served])
         reply = served.value
@@ -59,10 +64,8 @@ class TokenizerServicer(v1.TokenizerServiceServicer):
         meter = Meter()
         texts, spelling = read_texts(request.texts), read_spelling(request.special)
         async with self._models.encoding(request.model) as held:
-            specials = spelling.of(held.model)
-            spelling.check(texts, held.model)
             await accepted(context)
-            job = partial(_count, held.model, texts, specials)
+            job = partial(_count, held.model, texts, spelling)
             served = await self._work.run(job, deadline_of(context))
         meter.note([served])
         meter.input_tokens = total = sum(served.value)
@@ -82,8 +85,9 @@ class TokenizerServicer(v1.TokenizerServiceServicer):
 
 
 def _tokenize(
-    encoding: Encoding, texts: Sequence[str], specials: Specials, request: v1.TokenizeRequest
+    encoding: Encoding, texts: Sequence[str], spelling: Spelling, request: v1.TokenizeRequest
 ) -> v1.TokenizeResponse:
+    specials = spelling.of(encoding, texts)
     reply = v1.TokenizeResponse()
     for text in texts:
         tokens = encoding.encode(text, specials, request.offsets)
@@ -110,5 +114,6 @@ def _detokenize(encoding: Encoding, request: v1.DetokenizeRequest) -> list[v1.De
     ]
 
 
-def _count(encoding: Encoding, texts: Sequence[str], specials: Specials) -> list[int]:
+def _count(encoding: Encoding, texts: Sequence[str], spelling: Spelling) -> list[int]:
+    specials = spelling.of(encoding, texts)
     return [encoding.count(text, specials) for text in texts]

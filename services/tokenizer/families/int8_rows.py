@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from services.common.store.derived import Derive
@@ -21,7 +22,10 @@ BYTES_PER_FILE_BYTE = 4.5
 
 def load(config: Mapping[str, Any], folder: Path, derive: Derive) -> WordVectors:
     """The model in ``folder``; nothing needs to be derived from it. Raises ValueError when it is none."""
-    tensors = load_file(folder / VECTORS_FILE)
+    try:
+        tensors = load_file(folder / VECTORS_FILE)
+    except SafetensorError as error:
+        raise ValueError(f"{VECTORS_FILE} cannot be read: {error}") from None
     words = (folder / WORDS_FILE).read_bytes().split(b"\n")
     rows, scales = tensors["vectors"], tensors["scales"]
     if rows.ndim != 2 or rows.dtype != np.int8 or scales.shape != rows.shape[:1] or len(words) != len(rows):

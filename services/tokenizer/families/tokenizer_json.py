@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from services.common.errors import unsupported
 from services.common.store.derived import Derive
 from services.tokenizer.tokens.encoding import Algorithm, Offsets, Specials, Tokens
 from services.tokenizer.tokens.template import template_of
@@ -25,6 +27,8 @@ _ALGORITHMS = {
     "Unigram": Algorithm.UNIGRAM,
     "WordLevel": Algorithm.WORD_LEVEL,
 }
+_CUTS_ONLY = frozenset({"ByteLevel", "Digits", "FixedLength", "Punctuation", "Split"})
+"""Pre-tokenizers that keep every character, unless told to remove the border; UnicodeScripts loses some."""
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 
 
@@ -32,9 +36,9 @@ class TokenizerJson:
     """See ``services.tokenizer.tokens.encoding.Encoding``."""
 
     def __init__(self, text: str) -> None:
-        described = json.loads(text)
         self._plain = _tokenizer(text, special_as_text=True)
         self._special = _tokenizer(text, special_as_text=False)
+        described = json.loads(text)
         self._template = template_of(self._plain)
         added = self._plain.get_added_tokens_decoder()
         self.special_tokens = {each.content: token for token, each in added.items() if each.special}
@@ -42,7 +46,11 @@ class TokenizerJson:
         self.vocabulary_size = max(vocabulary.values(), default=-1) + 1
         byte_level = _is_byte_level(described)
         self.algorithm = _algorithm(described["model"]["type"], byte_level)
-        self.lossless = byte_level and _keeps_every_byte(described)
+        strip = {token: each.special for token, each in added.items() if each.lstrip or each.rstrip}
+        self.lossless = byte_level and _keeps_every_byte(described) and all(strip.values())
+        self._stripping = list(strip)
+        self._joins = self.lossless or (byte_level and _decodes_bytes(described))
+        self._never_text = {name for name, token in self.special_tokens.items() if self._spells(name, token)}
         read = _from_byte_level if byte_level else _from_vocabulary
         plain = {each.content for each in added.values()}
         self._pieces = {
@@ -90,7 +98,7 @@ class TokenizerJson:
 
     def decode(self, ids: Sequence[int], skip_special: bool) -> bytes:
         """Byte-level pieces joined; else what the tokenizer's own decoder makes of them."""
-        if self.lossless:
+        if self._joins:
             left_out = set(self.special_tokens.values()) if skip_special else ()
             return b"".join(self._pieces[token] for token in ids if token not in left_out)
         return str(self._plain.decode(list(ids), skip_special_tokens=skip_special)).encode()
@@ -100,19 +108,28 @@ class TokenizerJson:
         parts = [text]
         if allowed and not allowed >= self.special_tokens.keys():
             parts = re.split(f"({_any_of(allowed)})", text)
-        forbidden = self.special_tokens.keys() - allowed
-        if forbidden and self.algorithm is Algorithm.UNIGRAM:
-            # Such models know special tokens as pieces like others: their spelling is taken apart here.
+        if forbidden := self._never_text - allowed:
+            # The model knows them as pieces like others: their spelling is taken apart here.
             parts = [each for part in parts for each in _taken_apart(part, allowed, forbidden)]
         parts = [part for part in parts if part] or [text]
         starts = np.cumsum([0, *(len(part.encode()) for part in parts)]).tolist()
         return list(zip(parts, starts[:-1], strict=True))
 
+    def _spells(self, name: str, token: int) -> bool:
+        """Whether the name of a special token stands for it even where it is to be text."""
+        if self.algorithm is Algorithm.UNIGRAM:
+            return True  # what stands beside it decides
+        with contextlib.suppress(Exception):  # without an unknown token there is nothing for some names
+            return token in self._plain.encode(name, add_special_tokens=False).ids
+        return False
+
     def _cut(self, part: str, allowed: frozenset[str]) -> Any:
-        return self._of(part, allowed).encode(part, add_special_tokens=False)
+        with _refusing():
+            return self._of(part, allowed).encode(part, add_special_tokens=False)
 
     def _cut_fast(self, part: str, allowed: frozenset[str]) -> Any:
-        return self._of(part, allowed).encode_batch_fast([part], add_special_tokens=False)[0]
+        with _refusing():
+            return self._of(part, allowed).encode_batch_fast([part], add_special_tokens=False)[0]
 
     def _of(self, part: str, allowed: frozenset[str]) -> Tokenizer:
         whole = bool(allowed) and allowed >= self.special_tokens.keys()
@@ -120,10 +137,25 @@ class TokenizerJson:
 
     def _places(self, part: str, encoding: Any) -> Offsets:
         """First byte and byte after the last of each token, [tokens, 2]."""
-        if self.lossless:
-            ends = np.cumsum(self._lengths[encoding.ids])
-            return np.stack([ends - self._lengths[encoding.ids], ends], axis=1)
-        return byte_starts(part)[np.array(encoding.offsets, np.int64).reshape(-1, 2)]
+        ids = np.array(encoding.ids, np.int64)
+        sizes, takes_space = self._lengths[ids], np.isin(ids, self._stripping)
+        if self.lossless and not takes_space.any():
+            ends = np.cumsum(sizes)
+            return np.stack([ends - sizes, ends], axis=1)
+        ranges: Offsets = byte_starts(part)[np.array(encoding.offsets, np.int64).reshape(-1, 2)]
+        if self.lossless:  # but for special tokens that take in the white space beside them
+            ends = np.cumsum(np.where(takes_space, ranges[:, 1] - ranges[:, 0], sizes))
+            return np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1)
+        return ranges
+
+
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """A text that the tokenizer cannot cut, having no unknown token, as FAILED_PRECONDITION."""
+    try:
+        yield
+    except Exception as error:  # the binding raises Exception itself
+        raise unsupported(f"the tokenizer cannot cut this text: {error}") from None
 
 
 def _any_of(names: Collection[str]) -> str:
@@ -141,11 +173,7 @@ def _taken_apart(part: str, whole: Collection[str], names: Collection[str]) -> l
 
 def load(config: Mapping[str, Any], folder: Path, derive: Derive) -> TokenizerJson:
     """The tokenizer in ``folder``. Raises ValueError when there is none."""
-    try:
-        text = (folder / TOKENIZER_FILE).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ValueError(f"there is no {TOKENIZER_FILE}") from None
-    return TokenizerJson(text)
+    return TokenizerJson(_read(folder))
 
 
 def open_tokenizer(folder: Path) -> Tokenizer:
@@ -153,10 +181,16 @@ def open_tokenizer(folder: Path) -> Tokenizer:
 
     Raises ValueError when there is none.
     """
+    return _tokenizer(_read(folder), special_as_text=True)
+
+
+def _read(folder: Path) -> str:
     try:
-        return _tokenizer((folder / TOKENIZER_FILE).read_text(encoding="utf-8"), special_as_text=True)
+        return (folder / TOKENIZER_FILE).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ValueError(f"there is no {TOKENIZER_FILE}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{TOKENIZER_FILE} cannot be read: {error}") from None
 
 
 def _tokenizer(text: str, special_as_text: bool) -> Tokenizer:
@@ -177,11 +211,11 @@ def _algorithm(model: str, byte_level: bool) -> Algorithm:
 
 
 def _steps(part: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-    """A normalizer or pre-tokenizer as the list of its steps."""
+    """A normalizer, pre-tokenizer or decoder as the list of its steps."""
     if not part:
         return []
     if part["type"] == "Sequence":
-        inner = part.get("pretokenizers") or part.get("normalizers") or ()
+        inner = part.get("pretokenizers") or part.get("normalizers") or part.get("decoders") or ()
         return [step for each in inner for step in _steps(each)]
     return [part]
 
@@ -193,13 +227,20 @@ def _is_byte_level(described: Mapping[str, Any]) -> bool:
 
 def _keeps_every_byte(described: Mapping[str, Any]) -> bool:
     """Whether a byte-level encoding changes nothing before it cuts, so that joined pieces are the text."""
-    alphabet = described["model"]["vocab"]
+    model = described["model"]
+    marks = model.get("continuing_subword_prefix") or model.get("end_of_word_suffix")
     changes = [step for step in _steps(described.get("normalizer")) if step["type"] != "ByteLevel"]
-    removes = any(
-        step.get("add_prefix_space") or str(step.get("behavior", "")) == "Removed"
+    cuts_only = all(
+        step["type"] in _CUTS_ONLY and not step.get("add_prefix_space") and step.get("behavior") != "Removed"
         for step in _steps(described.get("pre_tokenizer"))
     )
-    return not changes and not removes and all(symbol in alphabet for symbol in _BYTES)
+    return not marks and not changes and cuts_only and all(symbol in model["vocab"] for symbol in _BYTES)
+
+
+def _decodes_bytes(described: Mapping[str, Any]) -> bool:
+    """Whether the tokenizer's own decoder only joins bytes; it would replace those of half a character."""
+    steps = _steps(described.get("decoder"))
+    return bool(steps) and all(step["type"] == "ByteLevel" for step in steps)
 
 
 def _byte_symbols() -> dict[str, int]:

@@ -60,7 +60,10 @@ def _probe(tokenizer: Tokenizer, texts: int) -> Template:
 
     Raises ValueError for a tokenizer that makes no tokens of them.
     """
-    encoding = tokenizer.encode("a", "a") if texts == 2 else tokenizer.encode("a")
+    try:
+        encoding = tokenizer.encode("a", "a") if texts == 2 else tokenizer.encode("a")
+    except Exception as error:  # the binding raises Exception itself
+        raise ValueError(f"the tokenizer cannot cut the text 'a': {error}") from None
     rows = list(zip(encoding.ids, encoding.type_ids, encoding.sequence_ids, strict=True))
     borders: list[Segment] = []
     kinds: list[int] = []

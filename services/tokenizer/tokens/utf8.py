@@ -21,4 +21,6 @@ def incomplete(data: bytes) -> int:
     """Bytes at the end of ``data`` that begin a character without finishing it: 0..3."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     decoder.decode(data[-3:] if data.isascii() else data)
-    return len(decoder.getstate()[0])
+    held = decoder.getstate()[0]
+    # Python waits after the first two bytes of a surrogate too, which are no character's beginning.
+    return len(held) if held.decode(errors="replace") == "\ufffd" else 0

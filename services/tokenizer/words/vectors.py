@@ -6,6 +6,7 @@ Levy, Goldberg, "Linguistic Regularities in Sparse and Explicit Word Representat
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -62,11 +63,14 @@ class WordVectors:
         """The ``limit`` words of the largest cosine with ``vector``; none when it is zero."""
         if not vector.any():
             return []
-        return self._best(self.unit @ _normalised(vector), limit, exclude)
+        # Rounding makes some products of unit vectors larger than 1.
+        return self._best(np.clip(self.unit @ _normalised(vector), -1.0, 1.0), limit, exclude)
 
     def add(self, positive: Sequence[int], negative: Sequence[int], limit: int) -> list[Found]:
         """The words nearest to the sum of unit vectors, positive minus negative; none of those given."""
-        target = self.unit[list(positive)].sum(axis=0) - self.unit[list(negative)].sum(axis=0)
+        times = Counter(positive)  # in whole numbers, so that what is added and taken away leaves nothing
+        times.subtract(negative)
+        target = np.array([*times.values()], np.float32) @ self.unit[[*times]]
         return self.near(target, limit, {*positive, *negative})
 
     def multiply(self, positive: Sequence[int], negative: Sequence[int], limit: int) -> list[Found]:

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
 
+from services.common.store.disk import DiskLayer
 from services.common.store.manifest import read_manifest
 from services.finetune.recipes import encoding, minilm, word2vec
 from services.finetune.recipes.version import Corpus
@@ -83,6 +85,60 @@ def test_other_files_are_no_rank_files(tmp_path, content):
     (tmp_path / "ranks.js").write_text(content)
     with pytest.raises(ValueError, match=r"ranks\.js"):
         encoding.from_ranks(tmp_path / "ranks.js", tmp_path / "x" / "1", "")
+
+
+@pytest.fixture
+def tokenizer_file(tmp_path):
+    file = tmp_path / "tokenizer.json"
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "[SEP]": 1, "whale": 2}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(["[SEP]"])
+    tokenizer.save(str(file))
+    return file
+
+
+def test_a_tokenizer_becomes_an_encoding(tmp_path, tokenizer_file):
+    out = tmp_path / "whales" / "2"
+    manifest = encoding.from_tokenizer(tokenizer_file, out, "a test", "MIT")
+    assert read_manifest((out / "model.json").read_bytes(), "here") == manifest
+    assert (manifest.name, manifest.version, manifest.kind) == ("whales", "2", "encoding")
+    assert (manifest.family, manifest.license, manifest.training_data) == ("tokenizer_json", "MIT", "a test")
+    assert manifest.config == {
+        "algorithm": "word_level",
+        "special_tokens": {"[SEP]": 1},
+        "vocabulary_size": 3,
+        "lossless": False,
+    }
+
+
+def test_a_version_is_made_once(tmp_path, tokenizer_file):
+    encoding.from_tokenizer(tokenizer_file, tmp_path / "w" / "1", "", "")
+    with pytest.raises(FileExistsError, match="a version never changes"):
+        encoding.from_tokenizer(tokenizer_file, tmp_path / "w" / "1", "", "")
+
+
+def test_the_command_makes_a_version_and_its_alias(tmp_path, tokenizer_file, capsys):
+    out = tmp_path / "w" / "1"
+    encoding.main(["--tokenizer", str(tokenizer_file), "--out", str(out), "--alias", "production"])
+    assert capsys.readouterr().out.startswith("w:1, ")
+    assert DiskLayer(tmp_path, "here", writable=False).aliases("w") == {"production": "1"}
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "problem"),
+    [
+        ("--tokenizer", "{", "tokenizer.json cannot be read"),
+        ("--ranks", "no table", "is no rank file"),
+        ("--ranks", "export default {};", "has no bpe_ranks, pat_str, special_tokens"),
+    ],
+)
+def test_the_command_says_what_is_wrong_with_a_file(tmp_path, capsys, option, content, problem):
+    (tmp_path / "file").write_text(content)
+    with pytest.raises(SystemExit) as caught:
+        encoding.main([option, str(tmp_path / "file"), "--out", str(tmp_path / "w" / "1")])
+    assert caught.value.code == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "w" / "1" / "model.json").exists()
 
 
 def test_an_encoding_is_learnt_from_texts(tmp_path):

@@ -103,6 +103,48 @@ async def test_half_a_character_is_no_error(tokens):
     assert nothing.text == ""
 
 
+async def test_special_tokens_may_be_left_out_of_the_text(tokens):
+    sequences = [TokenIds(ids=[64, 100257, 65])]
+
+    async def text(**options):
+        reply = await tokens.Detokenize(v1.DetokenizeRequest(sequences=sequences, **options))
+        return reply.detokenizations[0].text
+
+    assert await text() == "a<|endoftext|>b"
+    assert await text(skip_special_tokens=True) == "ab"
+
+
+async def test_pieces_that_are_no_whole_character_are_shown_as_such(tokens):
+    reply = await tokens.Tokenize(v1.TokenizeRequest(model="gpt2", texts=["后"], pieces=True))
+    (found,) = reply.tokenizations
+    assert list(found.pieces) == [b"\xe5\x90", b"\x8e"]
+    assert list(found.piece_texts) == ["\ufffd", "\ufffd"]
+
+
+async def test_all_columns_end_where_the_limit_cuts(tokens):
+    request = v1.TokenizeRequest(texts=["one two three"], max_tokens=2, pieces=True, offsets=True)
+    (found,) = (await tokens.Tokenize(request)).tokenizations
+    assert [list(found.pieces), list(found.starts), list(found.ends)] == [[b"one", b" two"], [0, 3], [3, 7]]
+
+
+async def test_a_limit_that_is_just_reached_cuts_nothing(tokens):
+    (found,) = (await tokens.Tokenize(v1.TokenizeRequest(texts=["one two"], max_tokens=2))).tokenizations
+    assert (len(found.ids), found.truncated) == (2, False)
+
+
+async def test_only_the_allowed_special_tokens_count(tokens):
+    special = v1.SpecialTokenOptions(spelt=v1.SPECIAL_TOKENS_ALLOW, allowed_special=["<|fim_prefix|>"])
+    request = v1.TokenizeRequest(texts=["<|endoftext|><|fim_prefix|>"], special=special)
+    (found,) = (await tokens.Tokenize(request)).tokenizations
+    assert found.ids[-1] == 100258
+    assert 100257 not in found.ids
+
+
+async def test_an_encoding_without_a_template_adds_nothing(tokens):
+    special = v1.SpecialTokenOptions(add_special_tokens=True)
+    assert (await tokens.CountTokens(v1.CountTokensRequest(texts=["a"], special=special))).total == 1
+
+
 async def test_counts_add_up(tokens):
     reply = await tokens.CountTokens(v1.CountTokensRequest(texts=["Call me Ishmael.", "", "a"]))
     assert (list(reply.counts), reply.total) == ([6, 0, 1], 7)
@@ -162,6 +204,14 @@ async def test_bad_requests_for_tokens_name_the_field(tokens):
             tokens.Detokenize(v1.DetokenizeRequest(sequences=[TokenIds(ids=[1, 10**6])])),
             "sequences[0].ids[1]",
         ),
+        (tokens.Detokenize(v1.DetokenizeRequest(sequences=[TokenIds(ids=[100256])])), "sequences[0].ids[0]"),
+        (tokens.Detokenize(v1.DetokenizeRequest(sequences=[TokenIds()] * 10_001)), "sequences"),
+        (
+            tokens.Tokenize(v1.TokenizeRequest(texts=["a"], special=v1.SpecialTokenOptions(spelt=9))),
+            "special.spelt",
+        ),
+        (tokens.Tokenize(v1.TokenizeRequest(model="../cl100k", texts=["a"])), "model"),
+        (tokens.ListEncodings(v1.ListEncodingsRequest(page_size=1001)), "page_size"),
     ):
         code, message, violated = await refused(call)
         assert (code, violated) == (grpc.StatusCode.INVALID_ARGUMENT, field), message
@@ -189,6 +239,39 @@ async def test_neighbours_of_a_vector_are_those_of_its_word(vectors):
     assert "sperm" not in [each.word for each in without.neighbors]
 
 
+@pytest.mark.parametrize("method", [v1.ANALOGY_METHOD_UNSPECIFIED, v1.ANALOGY_METHOD_MULTIPLY])
+async def test_man_and_mother_less_woman_is_father(vectors, method):
+    request = v1.AnalogyRequest(positive=["Man", "mother"], negative=["woman"], method=method)
+    neighbors = (await vectors.Analogy(request)).neighbors
+    assert neighbors[0].word == "father"
+    assert len(neighbors) == 10
+    assert not {each.word for each in neighbors} & {"man", "mother", "woman"}
+
+
+async def test_pairs_of_words_are_compared_in_their_order(vectors):
+    pairs = [v1.WordPair(first="horse", second=word) for word in ("cow", "ocean", "horse")]
+    cow, ocean, itself = (await vectors.WordSimilarity(v1.WordSimilarityRequest(pairs=pairs))).similarities
+    assert cow.cosine > ocean.cosine
+    assert cow.dot_product > ocean.dot_product
+    assert itself.cosine == pytest.approx(1)
+
+
+async def test_a_neighbours_rank_is_its_place_by_frequency(vectors):
+    reply = await vectors.Neighbors(v1.NeighborsRequest(word="sea", limit=1000))
+    ranks = [each.rank for each in reply.neighbors]
+    assert len(set(ranks)) == 1000
+    pairs = [v1.WordPair(first="sea", second=each.word) for each in reply.neighbors[:5]]
+    compared = await vectors.WordSimilarity(v1.WordSimilarityRequest(pairs=pairs))
+    expected = [each.cosine for each in compared.similarities]
+    assert [each.similarity for each in reply.neighbors[:5]] == pytest.approx(expected, abs=1e-5)
+
+
+async def test_an_encoding_holds_no_words(vectors):
+    code, message, _ = await refused(vectors.Neighbors(v1.NeighborsRequest(model="cl100k", word="a")))
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert "holds no word vectors" in message
+
+
 async def test_every_unknown_word_is_named(vectors):
     request = v1.AnalogyRequest(positive=["man", "zzqq"], negative=["xxyy"])
     code, message, field = await refused(vectors.Analogy(request))
@@ -204,6 +287,10 @@ async def test_every_unknown_word_is_named(vectors):
 async def test_bad_questions_about_words_name_the_field(vectors):
     for call, field in (
         (vectors.Neighbors(v1.NeighborsRequest()), "word"),
+        (vectors.Neighbors(v1.NeighborsRequest(word="qqqz")), "word"),
+        (vectors.Analogy(v1.AnalogyRequest(positive=["a"], limit=1001)), "limit"),
+        (vectors.Analogy(v1.AnalogyRequest(positive=["a"], negative=["qqqz"])), "negative[0]"),
+        (vectors.Analogy(v1.AnalogyRequest(positive=["a"], negative=["a"] * 100)), "positive"),
         (vectors.Neighbors(v1.NeighborsRequest(word="whale", limit=1001)), "limit"),
         (vectors.Neighbors(v1.NeighborsRequest(vector=v1.Vector(values=[1.0]))), "vector.values"),
         (vectors.Neighbors(v1.NeighborsRequest(vector=v1.Vector(values=[0.0] * 300))), "vector.values"),
