@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from gateway.app import running
 from gateway.settings import GatewaySettings, Listeners, load
+from services.common.catalogue import SERVICES
 from services.common.metrics import Metrics
 from services.common.settings import SettingsError
 from tests.unit.gateway.fakes import (
@@ -171,7 +172,7 @@ async def test_sigterm_drains_a_real_gateway(tmp_path):
             "PEQUOD_GATEWAY_PORT": "0",
             "PEQUOD_GATEWAY_HTTP_PORT": "0",
             "PEQUOD_GATEWAY_ADMIN_PORT": "0",
-            "PEQUOD_SAMPLER_BACKENDS": backend.address,
+            **{f"PEQUOD_{service.name.upper()}_BACKENDS": backend.address for service in SERVICES},
             "PEQUOD_DRAIN_SECONDS": "0.5",
             "PEQUOD_GRACE_SECONDS": "3600",
         }
