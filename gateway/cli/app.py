@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
 
 from gateway.cli import embed, models, output, platform, text, tokens, words
@@ -37,16 +36,16 @@ def build() -> typer.Typer:
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code. 1: the platform refused, 2: the command line is wrong."""
     try:
-        code = build()(list(arguments), standalone_mode=False)
+        build()(list(arguments))
+    except SystemExit as end:
+        return int(end.code or 0)
     except PequodError as error:
         _show(error, as_json="--json" in arguments)
         return 1
-    except click.exceptions.Abort:
-        return 130
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    return int(code or 0)
+    except UnicodeError as error:
+        output.fail(f"the text cannot be read or shown as UTF-8: {error}")
+        return 2
+    return 0
 
 
 def _show(error: PequodError, as_json: bool) -> None:

@@ -25,7 +25,9 @@ from pequod.tokenizer.v1 import (
 )
 
 _SHOWN_NUMBERS = 4
-_SHOWN_LETTERS = 48
+_SHOWN_LETTERS = 24
+_SHOWN_COSINES = 7  # columns that fit beside a text in 80 cells
+_MOST = 2**32 - 1  # of a uint32
 
 
 class PrecisionChoice(enum.StrEnum):
@@ -48,7 +50,9 @@ Precision = Annotated[PrecisionChoice | None, typer.Option(help="Number format. 
 def embed(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT…", help="Texts to embed.")],
     model: Model = "",
-    dimensions: Annotated[int, typer.Option(help="Keep the first so many; 0 keeps all.", min=0)] = 0,
+    dimensions: Annotated[
+        int, typer.Option(help="Keep the first so many; 0 keeps all.", min=0, max=_MOST)
+    ] = 0,
     precision: Precision = None,
     prompt: Annotated[str, typer.Option(help="Prefix from the model's configuration, by its name.")] = "",
     as_json: output.Json = False,
@@ -70,7 +74,7 @@ def rank(
     query: Annotated[str, typer.Argument(help="What is looked for.")],
     documents: Annotated[list[str], typer.Argument(metavar="DOCUMENT…", help="What is ranked.")],
     model: Model = "",
-    top: Annotated[int, typer.Option(help="Documents to return; 0 returns all.", min=0)] = 0,
+    top: Annotated[int, typer.Option(help="Documents to return; 0 returns all.", min=0, max=_MOST)] = 0,
     precision: Precision = None,
     as_json: output.Json = False,
 ) -> None:
@@ -95,19 +99,23 @@ def _show_vectors(texts: Sequence[str], reply: EmbedResponse) -> None:
     rows = []
     for text, each in zip(texts, reply.embeddings, strict=True):
         first = " ".join(f"{value:+.4f}" for value in each.values[:_SHOWN_NUMBERS])
+        more = " …" if len(each.values) > _SHOWN_NUMBERS else ""
         norm = math.sqrt(sum(value * value for value in each.values))
-        rows.append((_short(text), f"{each.input_tokens}", f"{first} …", f"{norm:.4f}"))
+        rows.append((_short(text), f"{each.input_tokens}", first + more, f"{norm:.4f}"))
     output.table(("text", "tokens#", f"{reply.dimensions} dimensions", "norm#"), rows)
 
 
 def _show_cosines(texts: Sequence[str], vectors: Sequence[Sequence[float]]) -> None:
     output.write("\n")
-    names = [f"{place}#" for place in range(1, len(texts) + 1)]
+    columns = vectors[:_SHOWN_COSINES]
+    names = [f"{place}#" for place in range(1, len(columns) + 1)]
     rows = [
-        (f"{place} {_short(text)}", *(f"{_cosine(left, right):.3f}" for right in vectors))
+        (f"{place} {_short(text)}", *(f"{_cosine(left, right):.3f}" for right in columns))
         for place, (text, left) in enumerate(zip(texts, vectors, strict=True), start=1)
     ]
     output.table(("cosine", *names), rows)
+    if len(columns) < len(vectors):
+        output.note(f"{len(vectors) - len(columns)} more columns are not shown")
 
 
 def _show_ranking(reply: RankResponse) -> None:
@@ -130,4 +138,5 @@ def _cosine(left: Sequence[float], right: Sequence[float]) -> float:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN_LETTERS else text[: _SHOWN_LETTERS - 1] + "…"
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN_LETTERS else line[: _SHOWN_LETTERS - 1] + "…"

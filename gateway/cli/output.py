@@ -51,12 +51,12 @@ def write(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], title: str | None = None) -> None:
-    """A plain table on standard output; columns whose name ends in "#" are numbers."""
+    """A plain table on standard output; cells are no markup, columns whose name ends in "#" are numbers."""
     shown = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         shown.add_column(column.removesuffix("#"), justify="right" if column.endswith("#") else "left")
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     console().print(shown)
 
 
@@ -64,12 +64,12 @@ def addresses(rows: Sequence[tuple[str, str, str]], seconds: float) -> None:
     """The table that `pequod up` ends its start with, and three commands to try."""
     console().print(f"\n[bold green]Pequod is ready[/] after {seconds:.1f} s\n")
     table(("what", "address", "for"), rows)
-    console().print(
+    write(
         "\nTry, in another terminal:\n"
         "  .venv/bin/pequod text --model moby-ngram --order 3 'THE '\n"
-        "  .venv/bin/pequod tokens --encoding cl100k 'Call me Ishmael.'\n"
+        '  .venv/bin/pequod tokens --encoding cl100k "Who\'d use \\"后\\" vs. \\"後\\"?"\n'
         "  .venv/bin/pequod words analogy --plus man --plus mother --minus woman\n"
-        "\nCtrl-C stops everything.\n"
+        "\nCtrl-C stops everything.\n\n"
     )
 
 

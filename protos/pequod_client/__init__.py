@@ -7,7 +7,7 @@
 from pequod_client.aio_client import AsyncClient
 from pequod_client.client import Client
 from pequod_client.connection import TLS
-from pequod_client.embeddings import EmbedSettings
+from pequod_client.embeddings import EmbedSettings, RankSettings
 from pequod_client.errors import FieldViolation, PequodError, Resource
 from pequod_client.policy import RetryPolicy
 from pequod_client.streams import AsyncStream, Stream
@@ -20,6 +20,7 @@ __all__ = [
     "EmbedSettings",
     "FieldViolation",
     "PequodError",
+    "RankSettings",
     "Resource",
     "RetryPolicy",
     "Stream",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -14,13 +14,28 @@ from pequod.finetune.v1 import DatasetServiceStub, FineTuneServiceStub
 from pequod.gan.v1 import GanServiceStub
 from pequod.model.v1 import ModelServiceStub
 from pequod.sampler.v1 import GenerateStreamResponse, SamplerServiceStub
-from pequod.tokenizer.v1 import EmbeddingServiceStub, TokenizerServiceStub
+from pequod.tokenizer.v1 import (
+    EmbeddingServiceStub,
+    EmbedStreamResponse,
+    TokenizeRequest,
+    TokenizerServiceStub,
+)
 from pequod_client import aio_calls
 from pequod_client.connection import TLS, Options, channel_options, key_metadata
-from pequod_client.embeddings import EmbedSettings, embed_request, vectors_of
+from pequod_client.embeddings import (
+    Bulk,
+    EmbedSettings,
+    RankSettings,
+    count_request,
+    embed_request,
+    indexed_vectors_of,
+    order_of,
+    rank_request,
+    vectors_of,
+)
 from pequod_client.policy import CallPolicy, RetryPolicy
 from pequod_client.streams import AsyncStream
-from pequod_client.text import TextSettings, generate_request, generate_stream_request
+from pequod_client.text import TextSettings, generate_request, generate_stream_request, pieces_of
 
 _Stub = TypeVar("_Stub")
 
@@ -77,7 +92,7 @@ class AsyncClient:
     ) -> AsyncStream[GenerateStreamResponse, str]:
         """The same piece by piece; leaving the ``async with`` block early ends the generation."""
         replies = self.sampler.GenerateStream(generate_stream_request(prompt, settings), timeout=timeout)
-        return AsyncStream(aiter(replies), lambda reply: reply.text)
+        return AsyncStream(aiter(replies), pieces_of)
 
     async def embed(
         self, texts: Sequence[str], *, timeout: float | None = None, **settings: Unpack[EmbedSettings]
@@ -85,6 +100,42 @@ class AsyncClient:
         """One vector a text, in their order; see Client.embed."""
         reply = await self.embeddings.Embed(embed_request(texts, settings), timeout=timeout)
         return vectors_of(reply)
+
+    def embed_stream(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        timeout: float | None = None,
+        **settings: Unpack[EmbedSettings],
+    ) -> AsyncStream[EmbedStreamResponse, tuple[int, list[float]]]:
+        """Pairs (number of the text, vector) as they become ready; see Client.embed_stream."""
+        bulk = Bulk(texts, settings)
+        replies = self.embeddings.EmbedStream(bulk.requests_async(), timeout=timeout)
+        return AsyncStream(aiter(replies), indexed_vectors_of, lambda: bulk.error)
+
+    async def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        timeout: float | None = None,
+        **settings: Unpack[RankSettings],
+    ) -> list[tuple[int, float]]:
+        """Pairs (number of the document, score), best first; see Client.rank."""
+        reply = await self.embeddings.Rank(rank_request(query, documents, settings), timeout=timeout)
+        return order_of(reply)
+
+    async def tokens(self, text: str, *, model: str = "", timeout: float | None = None) -> list[int]:
+        """The ids of ``text``; see Client.tokens."""
+        reply = await self.tokenizer.Tokenize(TokenizeRequest(model=model, texts=[text]), timeout=timeout)
+        return list(reply.tokenizations[0].ids)
+
+    async def count_tokens(
+        self, texts: Sequence[str], *, model: str = "", timeout: float | None = None
+    ) -> list[int]:
+        """The number of tokens of each text; see Client.count_tokens."""
+        reply = await self.tokenizer.CountTokens(count_request(texts, model), timeout=timeout)
+        return list(reply.counts)
 
     async def close(self) -> None:
         """Close the channel; calls that are running are cancelled."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -14,13 +14,28 @@ from pequod.finetune.v1 import DatasetServiceStub, FineTuneServiceStub
 from pequod.gan.v1 import GanServiceStub
 from pequod.model.v1 import ModelServiceStub
 from pequod.sampler.v1 import GenerateStreamResponse, SamplerServiceStub
-from pequod.tokenizer.v1 import EmbeddingServiceStub, TokenizerServiceStub
+from pequod.tokenizer.v1 import (
+    EmbeddingServiceStub,
+    EmbedStreamResponse,
+    TokenizeRequest,
+    TokenizerServiceStub,
+)
 from pequod_client import calls
 from pequod_client.connection import TLS, Options, channel_options, key_metadata
-from pequod_client.embeddings import EmbedSettings, embed_request, vectors_of
+from pequod_client.embeddings import (
+    Bulk,
+    EmbedSettings,
+    RankSettings,
+    count_request,
+    embed_request,
+    indexed_vectors_of,
+    order_of,
+    rank_request,
+    vectors_of,
+)
 from pequod_client.policy import CallPolicy, RetryPolicy
 from pequod_client.streams import Stream
-from pequod_client.text import TextSettings, generate_request, generate_stream_request
+from pequod_client.text import TextSettings, generate_request, generate_stream_request, pieces_of
 
 _Stub = TypeVar("_Stub")
 
@@ -81,13 +96,47 @@ class Client:
     ) -> Stream[GenerateStreamResponse, str]:
         """The same piece by piece; leaving the loop or the ``with`` block early ends the generation."""
         replies = self.sampler.GenerateStream(generate_stream_request(prompt, settings), timeout=timeout)
-        return Stream(replies, lambda reply: reply.text)
+        return Stream(replies, pieces_of)
 
     def embed(
         self, texts: Sequence[str], *, timeout: float | None = None, **settings: Unpack[EmbedSettings]
     ) -> list[list[float]]:
         """One vector a text, in their order, for example ``client.embed(["a whale"], model="minilm")``."""
         return vectors_of(self.embeddings.Embed(embed_request(texts, settings), timeout=timeout))
+
+    def embed_stream(
+        self, texts: Iterable[str], *, timeout: float | None = None, **settings: Unpack[EmbedSettings]
+    ) -> Stream[EmbedStreamResponse, tuple[int, list[float]]]:
+        """Pairs (number of the text, vector) as they become ready, not always in the order of ``texts``.
+
+        ``texts`` may be endless: another thread reads it, only as fast as vectors are made. An error
+        that it raises is raised here, after the vectors of what was sent before.
+        """
+        bulk = Bulk(texts, settings)
+        replies = self.embeddings.EmbedStream(bulk.requests(), timeout=timeout)
+        return Stream(replies, indexed_vectors_of, lambda: bulk.error)
+
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        timeout: float | None = None,
+        **settings: Unpack[RankSettings],
+    ) -> list[tuple[int, float]]:
+        """Pairs (number of the document, score), the best answer to ``query`` first."""
+        return order_of(self.embeddings.Rank(rank_request(query, documents, settings), timeout=timeout))
+
+    def tokens(self, text: str, *, model: str = "", timeout: float | None = None) -> list[int]:
+        """The ids of ``text`` in an encoding, for example ``client.tokens("Call me", model="gpt2")``."""
+        reply = self.tokenizer.Tokenize(TokenizeRequest(model=model, texts=[text]), timeout=timeout)
+        return list(reply.tokenizations[0].ids)
+
+    def count_tokens(
+        self, texts: Sequence[str], *, model: str = "", timeout: float | None = None
+    ) -> list[int]:
+        """The number of tokens of each text in an encoding, or in any model with a tokenizer."""
+        return list(self.tokenizer.CountTokens(count_request(texts, model), timeout=timeout).counts)
 
     def close(self) -> None:
         """Close the channel; calls that are running are cancelled."""

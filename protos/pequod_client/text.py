@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
-from pequod.sampler.v1 import GenerateRequest, GenerateStreamRequest, NgramOptions, Sampling, Stopping
+from pequod.sampler.v1 import (
+    GenerateRequest,
+    GenerateStreamRequest,
+    GenerateStreamResponse,
+    NgramOptions,
+    Sampling,
+    Stopping,
+)
 
 
 class TextSettings(TypedDict, total=False):
@@ -42,6 +49,11 @@ def generate_request(prompt: str, settings: TextSettings) -> GenerateRequest:
     if "order" in given:
         request.ngram.CopyFrom(NgramOptions(order=settings["order"]))
     return request
+
+
+def pieces_of(reply: GenerateStreamResponse) -> list[str]:
+    """The text of one reply of a stream, when it has some."""
+    return [reply.text] if reply.text else []
 
 
 def generate_stream_request(prompt: str, settings: TextSettings) -> GenerateStreamRequest:

@@ -24,6 +24,8 @@ from pequod.sampler.v1 import GenerateRequest, GenerateResponse, SamplerServiceS
 from services.common.catalogue import SERVICES
 
 PEQUOD = Path(sys.executable).parent / "pequod"
+PORTS = 3 + 2 * len(SERVICES)
+"""Ports of a platform: three of the gateway, two of each service."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -115,7 +117,7 @@ def environment(ports: list[int]) -> dict[str, str]:
     names = ["PEQUOD_GATEWAY_PORT", "PEQUOD_GATEWAY_HTTP_PORT", "PEQUOD_GATEWAY_ADMIN_PORT"]
     for service in SERVICES:
         names += [f"PEQUOD_{service.name.upper()}_PORT", f"PEQUOD_{service.name.upper()}_SIDE_PORT"]
-    values = {name: str(port) for name, port in zip(names, ports, strict=False)}
+    values = {name: str(port) for name, port in zip(names, ports, strict=True)}
     for service in SERVICES:
         key = f"PEQUOD_{service.name.upper()}"
         values[f"{key}_BACKENDS"] = f"127.0.0.1:{values[f'{key}_PORT']}"
@@ -126,7 +128,7 @@ def environment(ports: list[int]) -> dict[str, str]:
 @contextlib.contextmanager
 def started(folder: Path, **extra: str):
     """`pequod up` in ``folder``; nothing is left running afterwards."""
-    ports = free_ports(3 + 2 * len(SERVICES))
+    ports = free_ports(PORTS)
     variables = {**environment(ports), **extra}
     with (folder / "up.txt").open("wb") as output:
         process = subprocess.Popen(

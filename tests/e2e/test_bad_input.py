@@ -5,10 +5,10 @@ import math
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2, status_pb2
 
 from pequod.sampler.v1 import GenerateRequest, NgramOptions, SamplerServiceStub, Sampling, Stopping
-from services.common.rpc.status import DETAILS_KEY
+from tests.e2e.refusals import UNLIMITED, refused_bytes, violated
+from tests.e2e.refusals import refused as refused_call
 
 GENERATE = "pequod.sampler.v1.SamplerService/Generate"
 GOOD = {"model": "moby-ngram", "prompt": "THE ", "stopping": {"maxTokens": 8}}
@@ -16,8 +16,7 @@ GOOD = {"model": "moby-ngram", "prompt": "THE ", "stopping": {"maxTokens": 8}}
 
 @pytest.fixture(scope="module")
 def stub(platform):
-    options = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
-    with grpc.insecure_channel(platform.grpc, options=options) as channel:
+    with grpc.insecure_channel(platform.grpc, options=UNLIMITED) as channel:
         yield SamplerServiceStub(channel)
 
 
@@ -26,18 +25,10 @@ def request(**fields):
 
 
 def refused(stub, message):
-    """The status details of a call that must fail; the one after it must work."""
-    with pytest.raises(grpc.RpcError) as caught:
-        stub.Generate(message, timeout=30)
+    """The error of a call that must fail; the one after it must work."""
+    error = refused_call(stub.Generate, message)
     assert len(stub.Generate(request(stopping=Stopping(max_tokens=8)), timeout=30).completions[0].text) == 8
-    return caught.value
-
-
-def violated(error):
-    rich = status_pb2.Status.FromString(dict(error.trailing_metadata())[DETAILS_KEY])
-    bad = error_details_pb2.BadRequest()
-    assert any(packed.Unpack(bad) for packed in rich.details), rich
-    return bad.field_violations[0].field
+    return error
 
 
 @pytest.mark.parametrize(
@@ -75,10 +66,10 @@ def test_a_bad_field_is_named(stub, fields, field):
     ],
 )
 def test_invalid_utf8_is_refused_with_the_field(platform, method, field):
-    with grpc.insecure_channel(platform.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(f"/{method}")(b"\x0a\x02\xc3\x28", timeout=10)
-    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT, caught.value
-    assert violated(caught.value) == field
+    with grpc.insecure_channel(platform.grpc) as channel:
+        error = refused_bytes(channel, method, b"\x0a\x02\xc3\x28")
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, error
+    assert violated(error) == field
 
 
 def test_an_empty_prompt_begins_from_nothing(stub):

@@ -40,6 +40,8 @@ with Client(target) as client:
     reply = client.sampler.Generate(request)
     with client.stream_text("THE ", **settings) as pieces:
         streamed = list(pieces)
+    vectors = client.embed(["a whale", "a ship"], model="minilm")
+    bulk = dict(client.embed_stream(iter(["a whale", "a ship"]), model="minilm"))
     try:
         client.text("THE ", model="moby-ngrm")
     except PequodError as error:
@@ -53,6 +55,8 @@ json.dump({
     "text": Client(target).text("THE ", **settings),
     "streamed": "".join(streamed),
     "asyncio": "".join(asyncio.run(over_asyncio())),
+    "dimensions": [len(vector) for vector in vectors],
+    "bulk": sorted(bulk),
     "refused": refused,
 }, sys.stdout)
 """
@@ -122,6 +126,8 @@ def test_calls_the_gateway(python, platform, tmp_path):
     assert len(told["generated"]) == 64
     assert told["tokens"] == 64
     assert {told[way] for way in ("text", "streamed", "asyncio")} == {told["generated"]}
+    assert told["dimensions"] == [384, 384]
+    assert told["bulk"] == [0, 1]
     assert told["refused"]["code"] == "NOT_FOUND"
     assert told["refused"]["reason"] == "MODEL_NOT_FOUND"
     assert told["refused"]["id"]

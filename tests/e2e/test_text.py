@@ -15,6 +15,7 @@ from pequod.sampler.v1 import (
     ScoreRequest,
     Stopping,
 )
+from services.common.catalogue import SERVICES
 
 SPEC = {
     "model": "moby-ngram",
@@ -113,4 +114,4 @@ def test_models_are_listed(platform):
 def test_status_is_ready(platform):
     done = platform.run("status")
     assert done.returncode == 0
-    assert "sampler" in done.stdout
+    assert all(service.name in done.stdout for service in SERVICES)

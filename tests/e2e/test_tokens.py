@@ -1,6 +1,7 @@
 """Tokens and words through every door: command line, gRPC, JSON."""
 
 import json
+import subprocess
 
 import grpc
 import pytest
@@ -40,6 +41,24 @@ def test_a_program_reads_the_reply_as_json(platform):
     assert reply["usage"]["model"] == "cl100k"
 
 
+def test_standard_input_is_read(platform):
+    line = subprocess.run(
+        [platform.pequod, "tokens", "--encoding", "cl100k", "-"],
+        input=LECTURE,
+        env=platform.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert line.stdout.splitlines()[1] == "11 tokens (cl100k)"
+
+
+def test_bytes_that_are_no_whole_character_are_shown_in_hexadecimal(platform):
+    pieces = platform.run("tokens", "--encoding", "gpt2", "a后").stdout.splitlines()[0]
+    assert pieces == "a|<E5 90>|<8E>"
+
+
 def test_a_table_shows_ids_and_bytes(platform):
     rows = platform.run("tokens", "--table", "--encoding", "gpt2", "后").stdout.splitlines()
     assert "<E5 90>" in rows[1]
@@ -73,6 +92,13 @@ def test_a_horse_is_more_like_a_cow_than_like_an_ocean(platform):
 def test_neighbours_are_shown_nearest_first(platform):
     shown = platform.run("words", "neighbors", "whale", "--limit", "3")
     assert [line.split()[0] for line in shown.stdout.splitlines()[1:]] == ["sperm", "whales", "whale's"]
+
+
+def test_an_analogy_can_multiply(platform):
+    words = ("--plus", "king", "--plus", "woman", "--minus", "man")
+    shown = platform.run("words", "analogy", *words, "--multiply", "--limit", "1")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.splitlines()[1].split()[0] == "queen"
 
 
 def test_the_gateway_lists_the_models_of_both_services(channel):

@@ -8,7 +8,8 @@ import time
 import psutil
 
 from pequod.sampler.v1 import GenerateRequest, Stopping
-from tests.e2e.conftest import PEQUOD, Load, environment, free_ports, started
+from services.common.catalogue import SERVICES
+from tests.e2e.conftest import PEQUOD, PORTS, Load, environment, free_ports, started
 
 REQUEST = GenerateRequest(model="moby-ngram", prompt="THE ", stopping=Stopping(max_tokens=32))
 
@@ -23,7 +24,7 @@ def until(condition, seconds=30):
 def test_ctrl_c_leaves_no_process_behind(tmp_path):
     with started(tmp_path) as platform:
         children = psutil.Process(platform.process.pid).children(recursive=True)
-        assert len(children) >= 2
+        assert len(children) >= 1 + len(SERVICES)
         until(lambda: "Pequod is ready" in (tmp_path / "up.txt").read_text())
         assert platform.stop(signal.SIGINT) == 0
         assert psutil.wait_procs(children, timeout=5)[1] == []
@@ -39,7 +40,7 @@ def test_kill_9_of_the_supervisor_leaves_no_process_behind(tmp_path):
 
 
 def test_a_bad_setting_stops_the_start_with_a_sentence(tmp_path):
-    variables = {**environment(free_ports(8)), "PEQUOD_GATEWAY_PORT": "70000"}
+    variables = {**environment(free_ports(PORTS)), "PEQUOD_GATEWAY_PORT": "70000"}
     done = subprocess.run(
         [PEQUOD, "up"], env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
@@ -50,7 +51,7 @@ def test_a_bad_setting_stops_the_start_with_a_sentence(tmp_path):
 def test_a_public_address_is_refused_unless_insisted_on(tmp_path):
     done = subprocess.run(
         [PEQUOD, "up", "--host", "0.0.0.0"],
-        env=environment(free_ports(8)),
+        env=environment(free_ports(PORTS)),
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -17,6 +17,7 @@ from pequod.sampler.v1 import (
 )
 from pequod.tokenizer.v1 import (
     add_EmbeddingServiceServicer_to_server,
+    add_TokenizerServiceServicer_to_server,
 )
 from pequod_client import AsyncClient, Client, RetryPolicy
 
@@ -29,6 +30,7 @@ def server():
         add_SamplerServiceServicer_to_server(servicer, running)
         add_DatasetServiceServicer_to_server(servicer, running)
         add_EmbeddingServiceServicer_to_server(servicer, running)
+        add_TokenizerServiceServicer_to_server(servicer, running)
         servicer.target = f"127.0.0.1:{running.add_insecure_port('127.0.0.1:0')}"
         running.start()
         yield servicer
@@ -60,6 +62,18 @@ class Blocking:
     async def embed(self, *args, **settings):
         return await asyncio.to_thread(self.client.embed, *args, **settings)
 
+    async def embed_stream(self, *args, **settings):
+        return await asyncio.to_thread(lambda: list(self.client.embed_stream(*args, **settings)))
+
+    async def rank(self, *args, **settings):
+        return await asyncio.to_thread(self.client.rank, *args, **settings)
+
+    async def tokens(self, *args, **settings):
+        return await asyncio.to_thread(self.client.tokens, *args, **settings)
+
+    async def count_tokens(self, *args, **settings):
+        return await asyncio.to_thread(self.client.count_tokens, *args, **settings)
+
     async def pieces(self, *args, **settings):
         return await asyncio.to_thread(lambda: list(self.client.stream_text(*args, **settings)))
 
@@ -78,6 +92,18 @@ class Asyncio:
 
     async def embed(self, *args, **settings):
         return await self.client.embed(*args, **settings)
+
+    async def embed_stream(self, *args, **settings):
+        return [pair async for pair in self.client.embed_stream(*args, **settings)]
+
+    async def rank(self, *args, **settings):
+        return await self.client.rank(*args, **settings)
+
+    async def tokens(self, *args, **settings):
+        return await self.client.tokens(*args, **settings)
+
+    async def count_tokens(self, *args, **settings):
+        return await self.client.count_tokens(*args, **settings)
 
     async def pieces(self, *args, **settings):
         return [piece async for piece in self.client.stream_text(*args, **settings)]

@@ -13,6 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from pequod.common.v1 import Usage
 from pequod.finetune.v1 import (
     Dataset,
     DatasetServiceServicer,
@@ -25,10 +26,16 @@ from pequod.sampler.v1 import (
     SamplerServiceServicer,
 )
 from pequod.tokenizer.v1 import (
+    CountTokensResponse,
     Embedding,
     EmbeddingServiceServicer,
     EmbedResponse,
     EmbedStreamResponse,
+    RankedDocument,
+    RankResponse,
+    Tokenization,
+    TokenizeResponse,
+    TokenizerServiceServicer,
 )
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -50,21 +57,43 @@ def refusal(code=UNAVAILABLE, *, retry_after=None, reason="OVERLOADED", details=
     return status_pb2.Status(code=code.value[0], message="refused", details=packed)
 
 
-class Server(SamplerServiceServicer, DatasetServiceServicer, EmbeddingServiceServicer):
+def embeddings(inputs, first=0):
+    """Vectors that tell the length of each text."""
+    return [
+        Embedding(index=index, data=struct.pack("<2f", len(each.text), 0.5))
+        for index, each in enumerate(inputs, start=first)
+    ]
+
+
+class Server(
+    SamplerServiceServicer, DatasetServiceServicer, EmbeddingServiceServicer, TokenizerServiceServicer
+):
     """Refuses as often as ``refusals`` says, then answers with the prompt and two more letters."""
 
     def __init__(self):
         self.refusals = deque()
         self.refuse_after_first = None
         self.seen = []
+        self.parts = []
         self.left = threading.Event()
         self.release = threading.Event()
 
     def Embed(self, request, context):
         self._begin(request, context)
-        vectors = [struct.pack("<2f", len(each.text), 0.5) for each in request.inputs]
-        made = [Embedding(index=index, data=data) for index, data in enumerate(vectors)]
-        return EmbedResponse(embeddings=made, dimensions=2)
+        return EmbedResponse(embeddings=embeddings(request.inputs), dimensions=2)
+
+    def Rank(self, request, context):
+        self._begin(request, context)
+        order = sorted(enumerate(request.documents), key=lambda pair: -len(pair[1].text))
+        return RankResponse(documents=[RankedDocument(index=i, score=len(d.text)) for i, d in order])
+
+    def Tokenize(self, request, context):
+        self._begin(request, context)
+        return TokenizeResponse(tokenizations=[Tokenization(ids=map(ord, text)) for text in request.texts])
+
+    def CountTokens(self, request, context):
+        self._begin(request, context)
+        return CountTokensResponse(counts=[len(text) for text in request.texts])
 
     def _begin(self, request, context):
         metadata = dict(context.invocation_metadata())
@@ -98,5 +127,12 @@ class Server(SamplerServiceServicer, DatasetServiceServicer, EmbeddingServiceSer
 
     def EmbedStream(self, request_iterator, context):
         self._begin(None, context)
+        context.add_callback(self.left.set)
+        first = 0
         for request in request_iterator:
-            yield EmbedStreamResponse(dimensions=len(request.inputs))
+            self.parts.append(request)
+            yield EmbedStreamResponse(
+                embeddings=reversed(embeddings(request.inputs, first)), dimensions=len(request.inputs)
+            )
+            first += len(request.inputs)
+        yield EmbedStreamResponse(usage=Usage(input_tokens=first))

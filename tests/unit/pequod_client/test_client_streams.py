@@ -72,7 +72,7 @@ async def test_cancelling_the_task_stays_a_cancellation(aio, server):
 def test_requests_and_replies_stream_at_once(client):
     requests = [EmbedStreamRequest(inputs=[{"text": "x"}] * n) for n in (1, 2)]
     replies = client.embeddings.EmbedStream(iter(requests))
-    assert [reply.dimensions for reply in replies] == [1, 2]
+    assert [len(reply.embeddings) for reply in replies] == [1, 2, 0], "the last one brings the usage"
     assert replies.code() is grpc.StatusCode.OK
 
 
@@ -81,5 +81,6 @@ async def test_requests_are_written_and_replies_read(aio):
     await call.write(EmbedStreamRequest(inputs=[{"text": "x"}]))
     assert (await call.read()).dimensions == 1
     await call.done_writing()
+    assert (await call.read()).usage.input_tokens == 1
     assert await call.read() is grpc.aio.EOF
     assert await call.code() is grpc.StatusCode.OK
