@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from pequod.common.v1 import Usage
 from pequod.tokenizer import v1
 from services.common.rpc.paging import page_of
 from services.common.rpc.usage import Context, accepted, deadline_of, report
@@ -80,7 +81,9 @@ class TokenizerServicer(v1.TokenizerServiceServicer):
         versions = await self._models.list_encodings()
         page, next_token = page_of(versions, request.page_size, request.page_token)
         return v1.ListEncodingsResponse(
-            encodings=[replies.encoding(version) for version in page], next_page_token=next_token
+            encodings=[replies.encoding(version) for version in page],
+            next_page_token=next_token,
+            usage=Usage(),
         )
 
 

@@ -22,8 +22,8 @@ BYTES_PER_FILE_BYTE = 35.0
 
 Ids = npt.NDArray[np.uint32]
 
-_LONG_SPACE = re.compile(r"\s{100000}")
-"""The library fails on runs of about a million; much shorter ones are cut exactly as it cuts them."""
+_LONG_SPACE = re.compile(r"\s{900000}")
+"""The library's pattern steps back at most a million times; shorter runs are cut exactly as it cuts them."""
 
 
 class Tiktoken:

@@ -185,6 +185,7 @@ async def test_encodings_are_listed_a_page_at_a_time(tokens):
         v1.ListEncodingsRequest(page_size=1, page_token=first.next_page_token)
     )
     (cl100k,), (gpt2,) = first.encodings, second.encodings
+    assert first.HasField("usage")
     assert (cl100k.name, cl100k.vocabulary_size, cl100k.lossless) == ("cl100k", 100277, True)
     assert cl100k.algorithm == v1.TOKENIZER_ALGORITHM_BYTE_BPE
     assert (gpt2.name, dict(gpt2.special_tokens)) == ("gpt2", {"<|endoftext|>": 50256})
