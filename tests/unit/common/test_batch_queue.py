@@ -90,7 +90,7 @@ def size_of(item):
     return item[1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plan=plans, limits=all_limits, order=st.sampled_from([None, size_of]))
 def test_nothing_is_lost_or_doubled_whoever_leaves(plan, limits, order):
     batches = []

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.sampler.ngrams.chain import NgramOptions, Smoothing
@@ -52,7 +52,6 @@ class Reference:
 
 
 @given(st.text("abc ", min_size=1, max_size=60), st.text("abc ", max_size=5), st.integers(1, 4))
-@settings(deadline=None)
 def test_it_equals_the_recursion_and_sums_to_one(text, context, order):
     model = table(text, order=4)
     context = "".join(c for c in context if c in text)[-order + 1 :] if order > 1 else ""

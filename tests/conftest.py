@@ -1,4 +1,4 @@
-"""Property tests assert no times: on a busy machine a slow example is no failure."""
+"""What holds for all tests: no test asserts a time, so Hypothesis has no deadline an example."""
 
 from hypothesis import settings
 
