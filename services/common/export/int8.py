@@ -142,7 +142,7 @@ class _Rewriter:
         return self._add("Max", [self._add("Mul", [highest, step], f"{name}_steps"), least], f"{name}_scales")
 
     def _leading(self, tensor: str) -> str:
-        """The sizes of all axes but the last; of tensors with the graph's own first axes, read once."""
+        """The sizes of all axes of ``tensor`` but the last, made once for each tensor."""
         name = f"int8_leading_{tensor}"
         if name not in self._makers:
             self._makers[name] = self._add("Shape", [tensor], name, end=-1)

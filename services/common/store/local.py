@@ -21,7 +21,7 @@ class LocalFiles:
     def __init__(self, roots: Sequence[Path]) -> None:
         self._roots = roots
         # Hashing a file of some gigabytes takes seconds, so once for each change of it.
-        self._described: dict[tuple[Path, int, int], ModelVersion] = {}
+        self._described: dict[tuple[str, int, int], ModelVersion] = {}
 
     def describe(self, reference: Reference) -> ModelVersion:
         """The version that ``file:path`` stands for."""
@@ -30,7 +30,7 @@ class LocalFiles:
         if path.is_dir():
             return hub.describe(name, "", path, "file")
         status = path.stat()
-        key = path, status.st_size, status.st_mtime_ns
+        key = name, status.st_size, status.st_mtime_ns
         if key not in self._described:
             self._described[key] = _describe_word_vectors(name, path)
         return self._described[key]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.common.errors import unsupported
 from services.common.export.graph import GraphSpec
 
 BYTES_PER_FILE_BYTE = 2.5
@@ -23,9 +24,11 @@ class EncoderFamily:
     """Longest input that a model with this config has positions for."""
 
     def graphs(self, config: Mapping[str, Any], folder: Path) -> dict[str, GraphSpec]:
-        """The graph of the model in ``folder``; needs torch and transformers."""
-        from services.tokenizer.encoders.graphs import encoder_graph
-
+        """The graph of the model in ``folder``. FAILED_PRECONDITION without torch or transformers."""
+        try:
+            from services.tokenizer.encoders.graphs import encoder_graph
+        except ModuleNotFoundError as error:
+            raise unsupported(f"exporting needs {error.name}: install the 'train' extra") from None
         return {"model": encoder_graph(config, folder, self.type_ids)}
 
 

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 from services.common.errors import ServiceError, invalid
 from services.tokenizer.encoders.directory import EncoderConfig
 from services.tokenizer.engine import EmbedOptions, Input, Row, Truncation
+from services.tokenizer.families.tokenizer_json import refusing
 from services.tokenizer.tokens.template import pair_template_of, template_of
 
 
@@ -22,6 +23,10 @@ class Reader:
         self._vocabulary_size = vocabulary_size
         self._single = template_of(tokenizer)
         self._pair = pair_template_of(tokenizer)
+        if self._single.size >= config.max_tokens:
+            raise ValueError(
+                f"the model reads {config.max_tokens} tokens, its template alone has {self._single.size}"
+            )
 
     def rows(self, inputs: Sequence[Input], options: EmbedOptions) -> list[Row]:
         """One row an input."""
@@ -32,6 +37,8 @@ class Reader:
         for each, ids in zip(inputs, self._ids(inputs, prefix), strict=True):
             kept = _cut(each.field, ids, room, self._single.size, options.truncation)
             wrapped = self._single.wrap(kept)
+            if not wrapped.ids:  # a mean over nothing would be no number
+                raise invalid(each.field, "holds no token of this model's vocabulary")
             rows.append(Row(wrapped.ids, (), pooling, len(kept) < len(ids)))
         return rows
 
@@ -62,7 +69,8 @@ class Reader:
         texts = [prefix + each.text for each in inputs if each.ids is None]
         if self._config.lowercase:
             texts = [text.lower() for text in texts]
-        cut = iter(self._tokenizer.encode_batch_fast(texts, add_special_tokens=False))
+        with refusing():
+            cut = iter(self._tokenizer.encode_batch_fast(texts, add_special_tokens=False))
         return [next(cut).ids if each.ids is None else self._checked(each) for each in inputs]
 
     def _checked(self, given: Input) -> Sequence[int]:

@@ -124,11 +124,11 @@ class TokenizerJson:
         return False
 
     def _cut(self, part: str, allowed: frozenset[str]) -> Any:
-        with _refusing():
+        with refusing():
             return self._of(part, allowed).encode(part, add_special_tokens=False)
 
     def _cut_fast(self, part: str, allowed: frozenset[str]) -> Any:
-        with _refusing():
+        with refusing():
             return self._of(part, allowed).encode_batch_fast([part], add_special_tokens=False)[0]
 
     def _of(self, part: str, allowed: frozenset[str]) -> Tokenizer:
@@ -150,7 +150,7 @@ class TokenizerJson:
 
 
 @contextlib.contextmanager
-def _refusing() -> Iterator[None]:
+def refusing() -> Iterator[None]:
     """A text that the tokenizer cannot cut, having no unknown token, as FAILED_PRECONDITION."""
     try:
         yield

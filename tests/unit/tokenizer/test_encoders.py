@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from services.tokenizer.encoders.encoder import pool
 from services.tokenizer.encoders.graphs import SentenceEncoder
 from services.tokenizer.encoders.opening import Device, EncoderOpener
 from services.tokenizer.engine import EmbedOptions, Input, Pooling, Precision, Truncation, finish
+from services.tokenizer.families import bert
 from services.tokenizer.loader import ModelLoader
 from tests.unit.tokenizer.encoder_models import FAMILIES, WORDS, directory, sentence_transformer
 
@@ -180,6 +182,45 @@ async def test_ids_stand_for_the_text_they_come_from(opened):
     assert same.ids == row.ids
     with pytest.raises(ServiceError, match="vocabulary"):
         model.prepare([Input("inputs[0]", ids=[4, 100_000])], EmbedOptions())
+
+
+def without_template(path):
+    """The directory with a tokenizer that puts nothing around a text."""
+    file = path / "tokenizer.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "post_processor": None}))
+    return path
+
+
+async def test_a_text_without_a_token_is_refused_and_never_a_vector_of_nothing(opened):
+    model = await opened.open(without_template(directory(opened.folder / "plain", "bert")))
+    with pytest.raises(ServiceError, match="no token") as caught:
+        model.prepare(inputs(["the whale", "   "]), EmbedOptions())
+    assert caught.value.violations[0].field == "inputs[1]"
+
+
+async def test_a_text_that_cannot_be_cut_is_refused(opened):
+    path = without_template(directory(opened.folder / "no-unknown", "bert"))
+    described = json.loads((path / "tokenizer.json").read_text())
+    del described["model"]["vocab"]["[UNK]"]
+    described["added_tokens"] = [t for t in described["added_tokens"] if t["content"] != "[UNK]"]
+    (path / "tokenizer.json").write_text(json.dumps(described))
+    model = await opened.open(path)
+    with pytest.raises(ServiceError, match="cannot cut") as caught:
+        model.prepare(inputs(["后"]), EmbedOptions())
+    assert caught.value.code is Code.FAILED_PRECONDITION
+
+
+async def test_a_model_that_reads_no_more_than_its_template_is_refused(opened):
+    path = sentence_transformer(directory(opened.folder / "tiny-window", "bert"))
+    (path / "sentence_bert_config.json").write_text('{"max_seq_length": 2}')
+    assert "its template alone has 2" in (await refusal(opened, path)).message
+
+
+def test_without_transformers_the_export_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.delitem(sys.modules, "services.tokenizer.encoders.graphs", raising=False)
+    with pytest.raises(ServiceError, match="transformers: install the 'train' extra"):
+        bert.graphs({}, tmp_path)
 
 
 async def test_special_tokens_in_a_text_are_text(opened):
