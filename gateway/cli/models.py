@@ -85,9 +85,7 @@ def show(model: Reference, as_json: output.Json = False) -> None:
         output.message_json(reply)
         return
     found = reply.model
-    output.table(
-        ("model", "version", "aliases", "kind", "state", "memory#", "service", "licence"), [_row(found)]
-    )
+    output.table(COLUMNS, [_row(found)])
     facts = [
         ("family", found.family),
         ("layer", found.layer),
@@ -158,17 +156,7 @@ def export(
     if as_json:
         output.message_json(last)
         return
-    output.table(
-        ("file", "size#", "sha256"), [(f.path, output.size(f.size_bytes), f.sha256) for f in last.files]
-    )
-    output.table(
-        ("output", "largest difference#", "smallest cosine#", "allowed#"),
-        [
-            (p.output, f"{p.max_abs_error:.3g}", f"{p.min_cosine:.9f}", f"{p.tolerance:g}")
-            for p in last.parity
-        ],
-    )
-    output.note(f"{'kept' if last.reused else 'written'}: {last.location}")
+    _show_export(last)
 
 
 @app.command()

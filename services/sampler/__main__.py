@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 
@@ -11,7 +10,6 @@ import grpc.aio
 from pequod.model.v1 import add_ModelServiceServicer_to_server
 from pequod.sampler.v1 import add_SamplerServiceServicer_to_server
 from services.common.catalogue import MODEL_SERVICE, SERVICES, entry
-from services.common.errors import ServiceError
 from services.common.export.exporter import StoreExporter, family_graphs
 from services.common.metrics import Metrics
 from services.common.residency import ModelManager
@@ -29,7 +27,6 @@ from services.sampler.servicer import SamplerServicer
 from services.sampler.settings import SamplerSettings
 
 NAME = "sampler"
-_logger = logging.getLogger("pequod.sampler")
 
 
 class SamplerProcess:
@@ -53,14 +50,9 @@ class SamplerProcess:
         return (*entry(NAME).grpc_services, MODEL_SERVICE)
 
     async def start(self) -> None:
-        """Load what is to be there at once; a model that cannot be loaded keeps no other from serving."""
+        """Load what is to be there at once."""
         self._scheduler.start()
-        await self._manager.start()
-        for reference in self._settings.preload:
-            try:
-                await self._manager.load(reference)
-            except ServiceError as error:
-                _logger.warning("not preloaded", extra={"model": reference, "error": str(error)})
+        await self._manager.start(self._settings.preload)
 
     async def close(self) -> None:
         """End the steps, then let go of the models."""

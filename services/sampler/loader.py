@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from services.common.errors import Code, Reason, ServiceError
 from services.common.families import load as load_family
+from services.common.residency.failures import load_failures
 from services.common.store import Kind, ModelStore, ModelVersion
 from services.sampler import families
 from services.sampler.engine import Engine
@@ -36,15 +36,8 @@ class EngineLoader:
     def load(self, version: ModelVersion, path: Path) -> Engine:
         """An engine over the files in ``path``. FAILED_PRECONDITION, LOAD_FAILED, when they make none."""
         family = load_family(families, version.manifest.family)
-        try:
+        with load_failures(version):
             model = family.load(version.manifest.config, path, partial(self._store.derive_now, version))
-        except (KeyError, ValueError, OSError) as error:
-            raise ServiceError(
-                Code.FAILED_PRECONDITION,
-                Reason.LOAD_FAILED,
-                f"model {version} cannot be loaded: {type(error).__name__}: {error}",
-                resource=("model", str(version)),
-            ) from error
         return NgramEngine(version.name, model)
 
     def warm_up(self, model: Engine) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 
@@ -14,7 +13,6 @@ from pequod.tokenizer.v1 import (
     add_TokenizerServiceServicer_to_server,
 )
 from services.common.catalogue import MODEL_SERVICE, SERVICES, entry
-from services.common.errors import ServiceError
 from services.common.export.exporter import StoreExporter, family_graphs
 from services.common.metrics import Metrics
 from services.common.residency import ModelManager
@@ -36,7 +34,6 @@ from services.tokenizer.settings import TokenizerSettings
 from services.tokenizer.tokens.encoding import Encoding
 
 NAME = "tokenizer"
-_logger = logging.getLogger("pequod.tokenizer")
 
 
 class TokenizerProcess:
@@ -71,14 +68,9 @@ class TokenizerProcess:
         return (*entry(NAME).grpc_services, MODEL_SERVICE)
 
     async def start(self) -> None:
-        """Load what is to be there at once; a model that cannot be loaded keeps no other from serving."""
-        await self._manager.start()
+        """Load what is to be there at once."""
+        await self._manager.start(self._settings.preload)
         await self._tokenizers.start()
-        for reference in self._settings.preload:
-            try:
-                await self._manager.load(reference)
-            except ServiceError as error:
-                _logger.warning("not preloaded", extra={"model": reference, "error": str(error)})
 
     async def close(self) -> None:
         """End the jobs, then let go of the models."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from services.common import families
-from services.common.errors import Code, Reason, ServiceError
+from services.common.residency.failures import load_failures
 from services.common.store import Kind, ModelStore, ModelVersion
 from services.tokenizer import families as own
 from services.tokenizer.encoders.encoder import CrossEncoder, Encoder
@@ -37,7 +35,7 @@ class ModelLoader:
 
     def load(self, version: ModelVersion, path: Path) -> Model:
         """The model in ``path``. FAILED_PRECONDITION, LOAD_FAILED, when the files make none."""
-        with reported(version):
+        with load_failures(version):
             if version.manifest.kind in ENCODERS:
                 return self._encoders.open(version, path)
             family = families.load(own, version.manifest.family)
@@ -77,7 +75,7 @@ class TokenizerLoader:
 
     def load(self, version: ModelVersion, path: Path) -> Encoding:
         """The tokenizer in ``path``. FAILED_PRECONDITION, LOAD_FAILED, when there is none."""
-        with reported(version):
+        with load_failures(version):
             loaded: Encoding = families.load(own, "tokenizer_json").load({}, path, _derives_nothing)
         return loaded
 
@@ -87,20 +85,6 @@ class TokenizerLoader:
 
     def close(self, model: Encoding) -> None:
         """Goes with the last reference."""
-
-
-@contextlib.contextmanager
-def reported(version: ModelVersion) -> Iterator[None]:
-    """Errors of files that make no model, as LOAD_FAILED naming the version."""
-    try:
-        yield
-    except (KeyError, ValueError, OSError) as error:
-        raise ServiceError(
-            Code.FAILED_PRECONDITION,
-            Reason.LOAD_FAILED,
-            f"model {version} cannot be loaded: {type(error).__name__}: {error}",
-            resource=("model", str(version)),
-        ) from error
 
 
 def _derives_nothing(target: str, build: object) -> Path:

@@ -52,10 +52,13 @@ class ModelManager(Generic[M]):
         self._follower: asyncio.Task[None] | None = None
 
     async def start(self, preload: Sequence[str] = ()) -> None:
-        """Load ``preload`` and begin to follow the store."""
-        for reference in preload:
-            await self.load(reference)
+        """Begin to follow the store and load ``preload``; one that cannot be loaded keeps no other away."""
         self._follower = asyncio.create_task(self._follow())
+        for reference in preload:
+            try:
+                await self.load(reference)
+            except ServiceError as error:
+                _logger.warning("not preloaded", extra={"model": reference, "error": error.message})
 
     async def close(self) -> None:
         """Stop following, wait for loads, close every model."""

@@ -18,8 +18,6 @@ from pequod.model.v1 import (
 )
 from pequod.sampler import v1
 from services.common.metrics import Metrics
-from services.common.rpc import server as rpc_server
-from services.common.rpc.interceptors import CallInterceptor
 from services.common.rpc.status import DETAILS_KEY
 from services.common.store.settings import StoreSettings
 from services.finetune.recipes import infinigram as infinigram_recipe
@@ -29,6 +27,7 @@ from services.sampler.__main__ import SamplerProcess
 from services.sampler.replies import UNKNOWN_ID
 from services.sampler.settings import SamplerSettings
 from tests.unit.sampler.ngram_models import OPENING
+from tests.unit.serving import refused, serving
 
 CHARACTERS = "".join(sorted(set(OPENING)))
 
@@ -58,16 +57,8 @@ async def sampler(models, tmp_path):
         max_waiting=32,
     )
     process = SamplerProcess(settings, stores, metrics)
-    server = grpc.aio.server(interceptors=[CallInterceptor(metrics)], options=rpc_server.SERVER_OPTIONS)
-    process.register(server)
-    port = rpc_server.bind(server, "127.0.0.1", 0)
-    await server.start()
-    await process.start()
-    options = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+    async with serving(process, metrics) as channel:
         yield v1.SamplerServiceStub(channel), channel, metrics
-    await server.stop(None)
-    await process.close()
 
 
 @pytest.fixture
@@ -85,17 +76,6 @@ def generate(kind=v1.GenerateRequest, **fields):
 
 def stream(**fields):
     return generate(v1.GenerateStreamRequest, **fields)
-
-
-async def refused(call):
-    """Status code, message, and the first field violated (or None) of a call that must fail."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    error = caught.value
-    rich = status_pb2.Status.FromString(dict(error.trailing_metadata())[DETAILS_KEY])
-    bad = error_details_pb2.BadRequest()
-    field = bad.field_violations[0].field if any(p.Unpack(bad) for p in rich.details) else None
-    return error.code(), error.details(), field
 
 
 async def test_generate_answers_with_text_ids_seed_and_usage(stub):

@@ -15,12 +15,11 @@ from google.rpc import error_details_pb2, status_pb2
 from pequod.common.v1 import Image, TokenIds, Usage
 from pequod.tokenizer import v1
 from services.common.metrics import Metrics
-from services.common.rpc import server as rpc_server
-from services.common.rpc.interceptors import CallInterceptor
 from services.common.rpc.status import DETAILS_KEY
 from services.common.store.settings import StoreSettings
 from services.tokenizer.__main__ import TokenizerProcess
 from services.tokenizer.settings import TokenizerSettings
+from tests.unit.serving import refused, serving
 
 ROOT = Path(__file__).parents[3]
 WORDS = (ROOT / "LICENSE").read_text().split()
@@ -36,16 +35,8 @@ async def service(tmp_path):
     )
     settings = TokenizerSettings(preload=("minilm",), max_waiting=1024, max_work=64)
     process = TokenizerProcess(settings, stores, metrics, threads=1)
-    server = grpc.aio.server(interceptors=[CallInterceptor(metrics)], options=rpc_server.SERVER_OPTIONS)
-    process.register(server)
-    port = rpc_server.bind(server, "127.0.0.1", 0)
-    await server.start()
-    await process.start()
-    options = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+    async with serving(process, metrics) as channel:
         yield v1.EmbeddingServiceStub(channel), metrics
-    await server.stop(None)
-    await process.close()
 
 
 @pytest.fixture
@@ -65,17 +56,6 @@ def texts_of(count, longest=60, seed=1):
 
 def vectors(embeddings):
     return np.array([list(each.values) for each in embeddings])
-
-
-async def refused(call):
-    """Status code, message, and the first field violated (or None) of a call that must fail."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    error = caught.value
-    rich = status_pb2.Status.FromString(dict(error.trailing_metadata())[DETAILS_KEY])
-    bad = error_details_pb2.BadRequest()
-    field = bad.field_violations[0].field if any(p.Unpack(bad) for p in rich.details) else None
-    return error.code(), error.details(), field
 
 
 async def test_embed_answers_in_the_order_of_the_inputs_with_usage(stub):

@@ -9,14 +9,12 @@ import pytest
 from pequod.common.v1 import TokenIds
 from pequod.tokenizer import v1
 from services.common.metrics import Metrics
-from services.common.rpc import server as rpc_server
-from services.common.rpc.interceptors import CallInterceptor
 from services.common.store import Kind, Manifest, describe_files
 from services.common.store.settings import StoreSettings
 from services.tokenizer.__main__ import TokenizerProcess
 from services.tokenizer.settings import TokenizerSettings
+from tests.unit.serving import refused, serving
 from tests.unit.tokenizer.encoder_models import wordpiece
-from tests.unit.tokenizer.test_embedding_service import refused
 
 ROOT = Path(__file__).parents[3]
 
@@ -44,15 +42,8 @@ async def channel(tmp_path):
         shipped=ROOT / "models", user=str(tmp_path / "user"), cache=tmp_path / "cache", load_wait=30
     )
     process = TokenizerProcess(TokenizerSettings(preload=("cl100k", "words")), stores, metrics, threads=1)
-    server = grpc.aio.server(interceptors=[CallInterceptor(metrics)], options=rpc_server.SERVER_OPTIONS)
-    process.register(server)
-    port = rpc_server.bind(server, "127.0.0.1", 0)
-    await server.start()
-    await process.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with serving(process, metrics) as channel:
         yield channel
-    await server.stop(None)
-    await process.close()
 
 
 @pytest.fixture

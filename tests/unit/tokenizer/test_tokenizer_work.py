@@ -12,15 +12,13 @@ from google.rpc import error_details_pb2, status_pb2
 from pequod.common.v1 import TokenIds, Usage
 from pequod.tokenizer import v1
 from services.common.metrics import Metrics
-from services.common.rpc import server as rpc_server
-from services.common.rpc.interceptors import CallInterceptor
 from services.common.rpc.status import DETAILS_KEY
 from services.common.store import Kind, Manifest, describe_files
 from services.common.store.settings import StoreSettings
 from services.tokenizer.__main__ import TokenizerProcess
 from services.tokenizer.settings import TokenizerSettings
 from tests.unit.common.gate import Gate
-from tests.unit.tokenizer.test_embedding_service import refused
+from tests.unit.serving import refused, serving
 
 ROOT = Path(__file__).parents[3]
 WAITING = 3
@@ -74,15 +72,8 @@ async def service(tmp_path):
     )
     settings = TokenizerSettings(default_encoding="gpt2", preload=("gpt2", "words"), max_work=WAITING)
     process = TokenizerProcess(settings, stores, metrics, threads=1)
-    server = grpc.aio.server(interceptors=[CallInterceptor(metrics)], options=rpc_server.SERVER_OPTIONS)
-    process.register(server)
-    port = rpc_server.bind(server, "127.0.0.1", 0)
-    await server.start()
-    await process.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with serving(process, metrics) as channel:
         yield Service(process, metrics, channel)
-    await server.stop(None)
-    await process.close()
 
 
 def count(service, text="Call me Ishmael.", **options):
