@@ -83,6 +83,9 @@ class Metrics:
         self.prefix_cache_hits = self._counter(
             "prefix_cache_hits", "Prompt tokens answered from the prefix cache.", "model"
         )
+        self.preemptions = self._counter(
+            "preemptions", "Times a sequence gave its place in the KV cache to others.", "model"
+        )
         self.sequences_running = self._gauge(
             "sequences_running", "Sequences in the running batch.", "service"
         ).labels(self.service)

@@ -17,6 +17,7 @@ from services.common.rpc.model_servicer import ModelServicer
 from services.common.rpc.process import run
 from services.common.rpc.server import serve, server_settings
 from services.common.settings import from_environment
+from services.common.store import ModelStore
 from services.common.store.settings import StoreSettings
 from services.common.threads import cap_threads, threads_for
 from services.sampler import families
@@ -25,6 +26,8 @@ from services.sampler.loader import EngineLoader
 from services.sampler.scheduler import Limits, Scheduler
 from services.sampler.servicer import SamplerServicer
 from services.sampler.settings import SamplerSettings
+from services.sampler.transformer.loading import Budget
+from services.sampler.transformer.opening import Placement
 
 NAME = "sampler"
 
@@ -37,7 +40,7 @@ class SamplerProcess:
         store = models.open()
         self._exporter = StoreExporter(models.cache, family_graphs(families))
         self._manager: ModelManager[Engine] = ModelManager(
-            store, EngineLoader(store), metrics, models.memory_bytes, models.load_wait
+            store, _loader(store, settings), metrics, models.memory_bytes, models.load_wait
         )
         self._scheduler = Scheduler(metrics, Limits(settings.max_running, settings.max_waiting))
 
@@ -58,6 +61,12 @@ class SamplerProcess:
         """End the steps, then let go of the models."""
         await self._scheduler.close()
         await self._manager.close()
+
+
+def _loader(store: ModelStore, settings: SamplerSettings) -> EngineLoader:
+    """Transformers run with this process's share of the cores."""
+    placement = Placement(settings.precision, threads_for(len(SERVICES)), settings.slots, settings.context)
+    return EngineLoader(store, placement, Budget(settings.cache_bytes, settings.prefix_bytes))
 
 
 async def main() -> None:

@@ -1,4 +1,4 @@
-"""The contract between the scheduler and what runs a model: n-grams today, transformers in their own file."""
+"""The contract between the scheduler and what runs a model: n-grams or a transformer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from services.sampler.ngrams.alphabet import Alphabet
+from services.sampler.ngrams.alphabet import Alphabet, Ids
 from services.sampler.ngrams.chain import Smoothing
 
 if TYPE_CHECKING:
@@ -22,8 +22,35 @@ class Traits:
     order: int | None = None
     """The largest N of an n-gram model; None for other models."""
     smoothings: frozenset[Smoothing] = field(default_factory=frozenset)
-    features: frozenset[str] = field(default_factory=frozenset)
-    """Request fields that not every model understands and this one does: "chat", "structured", "adapter"."""
+    window: int | None = None
+    """Positions of prompt and output together; None when there is no limit."""
+    bos: int | None = None
+    """The token that a text begins with when it would be empty; None for models that begin from nothing."""
+    eos: frozenset[int] = field(default_factory=frozenset)
+    """The model's own tokens that end a text."""
+    chat: Chat | None = None
+    """How a conversation becomes a prompt; None for a model without a chat template."""
+
+    @property
+    def is_ngram(self) -> bool:
+        """Whether it is an n-gram model."""
+        return self.order is not None
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a conversation."""
+
+    role: str
+    content: str
+
+
+class Chat(Protocol):
+    """A model's chat template."""
+
+    def encode(self, messages: Rows[Message]) -> Ids:
+        """The prompt that asks for the next message. Raises INVALID_ARGUMENT when the template refuses."""
+        ...
 
 
 class Finish(enum.Enum):
@@ -109,6 +136,18 @@ class Output:
         self.stop_matched = later.stop_matched
 
 
+@dataclass
+class Figures:
+    """What an engine with a cache of keys and values counts, for metrics."""
+
+    used_ratio: float = 0.0
+    """Share of the cache's positions that are filled."""
+    prefix_hits: int = 0
+    """Prompt tokens that were found in the cache and not read again, in all."""
+    preemptions: int = 0
+    """Times a sequence had to give its place in the cache to others, in all."""
+
+
 class Engine(Protocol):
     """Advances sequences of one model. All calls come one at a time, never from two threads at once."""
 
@@ -116,6 +155,7 @@ class Engine(Protocol):
     """The model's name, for metrics."""
     alphabet: Alphabet
     traits: Traits
+    figures: Figures
 
     def step(self, sequences: Rows[Sequence]) -> list[Output]:
         """Advance each sequence by some symbols or a part of its prompt; one output each, in order.

@@ -1,4 +1,4 @@
-"""Loads models into engines: the manifest names the family, the family's file does the rest."""
+"""Loads models into engines: the manifest names kind and family, the family's file does the rest."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from services.common.residency.failures import load_failures
 from services.common.store import Kind, ModelStore, ModelVersion
 from services.sampler import families
 from services.sampler.engine import Engine
-from services.sampler.ngrams.chain import NgramOptions
 from services.sampler.ngrams.engine import NgramEngine
 from services.sampler.sequence import Plan, Sequence, Stopping, Task
+from services.sampler.transformer import loading
+from services.sampler.transformer.engine import TransformerEngine
+from services.sampler.transformer.opening import Placement
 
 _WARM_UP_SYMBOLS = 32
 
@@ -22,30 +24,41 @@ _WARM_UP_SYMBOLS = 32
 class EngineLoader:
     """What the residency manager asks of a service: from files to an engine."""
 
-    kinds: frozenset[str] = frozenset({Kind.NGRAM})
+    kinds: frozenset[str] = frozenset({Kind.NGRAM, Kind.LANGUAGE_MODEL})
 
-    def __init__(self, store: ModelStore) -> None:
-        """``store`` keeps what is derived from a version, for example its suffix array."""
+    def __init__(
+        self,
+        store: ModelStore,
+        placement: Placement | None = None,
+        budget: loading.Budget | None = None,
+    ) -> None:
+        """``store`` keeps what is derived from a version: a suffix array, a transformer's graph."""
         self._store = store
+        self._placement = placement or Placement()
+        self._budget = budget or loading.Budget()
 
     def memory_bytes(self, version: ModelVersion, path: Path) -> int:
-        """The family's estimate from the sizes of the files."""
+        """An estimate from the sizes of the files."""
+        if version.manifest.kind == Kind.LANGUAGE_MODEL:
+            return loading.memory_bytes(version, self._placement, self._budget)
         family = load_family(families, version.manifest.family)
         return int(family.BYTES_PER_FILE_BYTE * version.manifest.size_bytes)
 
     def load(self, version: ModelVersion, path: Path) -> Engine:
         """An engine over the files in ``path``. FAILED_PRECONDITION, LOAD_FAILED, when they make none."""
-        family = load_family(families, version.manifest.family)
+        derive = partial(self._store.derive_now, version)
         with load_failures(version):
-            model = family.load(version.manifest.config, path, partial(self._store.derive_now, version))
-        return NgramEngine(version.name, model)
+            if version.manifest.kind == Kind.LANGUAGE_MODEL:
+                return loading.load(version, path, derive, self._placement, self._budget)
+            family = load_family(families, version.manifest.family)
+            return NgramEngine(version.name, family.load(version.manifest.config, path, derive))
 
     def warm_up(self, model: Engine) -> None:
         """Draw a few symbols. A model that cannot is not fit to serve: its error is raised."""
-        nothing = np.empty(0, np.int64)
-        options = NgramOptions(model.traits.order or 1)
-        plan = Plan(Task.GENERATE, nothing, options, stopping=Stopping(_WARM_UP_SYMBOLS))
-        sequence = Sequence(plan, 0, model.alphabet)
+        prompt = np.array([] if model.traits.is_ngram else [model.traits.bos or 0], np.int64)
+        sequence = Sequence(
+            Plan(Task.GENERATE, prompt, stopping=Stopping(_WARM_UP_SYMBOLS)), 0, model.alphabet
+        )
         while sequence.finish is None:
             (output,) = model.step([sequence])
             if output.error is not None:
@@ -53,4 +66,6 @@ class EngineLoader:
         model.release(sequence)
 
     def close(self, model: Engine) -> None:
-        """Mapped files close when the last array over them is gone."""
+        """Let go of a runner; mapped files close when the last array over them is gone."""
+        if isinstance(model, TransformerEngine):
+            model.close()

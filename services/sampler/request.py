@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from pequod.sampler import v1
-from services.common.errors import invalid, unsupported
-from services.sampler.engine import Traits
-from services.sampler.ngrams.alphabet import Alphabet, Ids
-from services.sampler.ngrams.chain import NgramOptions, Smoothing
+from services.common.errors import invalid
+from services.sampler.engine import Message
+from services.sampler.ngrams.chain import Smoothing
 from services.sampler.sampling import Sampling
-from services.sampler.sequence import Plan, Stopping, Task
+from services.sampler.sequence import Stopping, Task
 
 PROMPT_BYTES = 2**20
 PROMPT_IDS = PROMPT_BYTES // 4
-REPORTED = 100_000
-"""Positions and alternatives that a request may ask for: some 15 MB while they wait to be sent."""
+MESSAGES = 1024
+ROLES = ("system", "user", "assistant")
 
 _DEFAULT_TOKENS = 256
 _SMOOTHINGS = {
@@ -34,25 +30,39 @@ AnyRequest = v1.GenerateRequest | v1.GenerateStreamRequest | v1.NextTokensReques
 
 @dataclass(frozen=True)
 class Source:
-    """What to continue or score: text or ids, and the request's field that held it."""
+    """What to continue or score: text, ids or messages, and the request's field that held it."""
 
     field: str
     text: str = ""
     ids: tuple[int, ...] = ()
+    messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ngram:
+    """Settings of n-gram models as asked for."""
+
+    order: int | None = None
+    smoothing: Smoothing = Smoothing.BACKOFF
+    given: bool = False
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request whose values are sound; whether its model can do it is for ``plan`` to say."""
+    """A request whose values are sound; whether its model can do it is for ``planning`` to say."""
 
     task: Task
     source: Source
     sampling: Sampling
     stopping: Stopping
-    order: int | None
-    smoothing: Smoothing
-    features: frozenset[str]
-    """Fields set that not every model understands."""
+    ngram: Ngram
+    adapter: str = ""
+    structured: bool = False
+    slide: bool = False
+    """Forget the oldest tokens of a text that is too long, instead of refusing it."""
+    max_tokens: int | None = None
+    """As asked for; None where the default holds, which gives way to the model's window."""
+    ignore_eos: bool = False
     seed: int = 0
     n: int = 1
     best_of: int = 1
@@ -75,9 +85,12 @@ def read_generate(request: v1.GenerateRequest | v1.GenerateStreamRequest, max_to
         source=_source(request),
         sampling=_sampling(request.sampling),
         stopping=_stopping(request.stopping, max_tokens),
-        order=_order(request.ngram),
-        smoothing=_smoothing(request.ngram),
-        features=_features(request) | ({"structured"} if request.HasField("structured") else set()),
+        ngram=_ngram(request),
+        adapter=request.adapter,
+        structured=request.HasField("structured"),
+        slide=_slide(request),
+        max_tokens=request.stopping.max_tokens if request.stopping.HasField("max_tokens") else None,
+        ignore_eos=request.stopping.ignore_eos,
         seed=request.sampling.seed if request.sampling.HasField("seed") else secrets.randbits(53),
         n=n,
         best_of=best_of,
@@ -94,9 +107,9 @@ def read_table(request: v1.NextTokensRequest) -> Request:
         source=_source(request),
         sampling=_sampling(request.sampling),
         stopping=_NO_STOPPING,
-        order=_order(request.ngram),
-        smoothing=_smoothing(request.ngram),
-        features=_features(request),
+        ngram=_ngram(request),
+        adapter=request.adapter,
+        slide=_slide(request),
         rows=_within("limit", request.limit, 0, 1000) or 10,
     )
 
@@ -113,36 +126,11 @@ def read_score(request: v1.ScoreRequest) -> Request:
         source=source,
         sampling=Sampling(),
         stopping=_NO_STOPPING,
-        order=_order(request.ngram),
-        smoothing=_smoothing(request.ngram),
-        features=_features(request),
+        ngram=_ngram(request),
+        adapter=request.adapter,
+        slide=_slide(request),
         prompt_logprobs=request.per_token,
         top=_within("top_logprobs", request.top_logprobs, 0, 50),
-    )
-
-
-def plan(request: Request, model: str, traits: Traits, alphabet: Alphabet) -> Plan:
-    """What ``request`` asks of a model with these traits, in that model's symbols."""
-    if missing := sorted(request.features - traits.features):
-        raise unsupported(f"{missing[0]}: model {model!r} is an n-gram model and does not support it")
-    size = traits.vocabulary_size
-    _check_ids("sampling.logit_bias", (symbol for symbol, _ in request.sampling.logit_bias), size)
-    _check_ids("stopping.stop_ids", request.stopping.stop_ids, size)
-    _check_ids(request.source.field, request.source.ids, size)
-    text = request.source.text
-    prompt = alphabet.encode(text) if text else np.array(request.source.ids, np.int64)
-    _check_reported(request, prompt)
-    return Plan(
-        task=request.task,
-        prompt=prompt,
-        ngram=_ngram(request, model, traits),
-        sampling=request.sampling,
-        stopping=request.stopping,
-        seed=request.seed,
-        logprobs=request.logprobs,
-        prompt_logprobs=request.prompt_logprobs,
-        top=request.top,
-        rows=request.rows,
     )
 
 
@@ -153,7 +141,7 @@ def _source(request: AnyRequest) -> Source:
         kind = "text" if isinstance(request, v1.ScoreRequest) else "prompt"
         raise invalid(kind, f"one of {kind}, {kind}_ids and chat is required")
     if field == "chat":
-        return Source(field)
+        return Source(field, messages=_messages(request.chat))
     value = getattr(request, field)
     if isinstance(value, str):
         size = len(value.encode())
@@ -163,6 +151,18 @@ def _source(request: AnyRequest) -> Source:
     if len(value.ids) > PROMPT_IDS:
         raise invalid(field, f"must have at most {PROMPT_IDS} ids, got {len(value.ids)}")
     return Source(field, ids=tuple(value.ids))
+
+
+def _messages(chat: v1.ChatMessages) -> tuple[Message, ...]:
+    _within("chat.messages", len(chat.messages), 1, MESSAGES, "messages")
+    for place, message in enumerate(chat.messages):
+        if message.role not in ROLES:
+            known = ", ".join(ROLES)
+            raise invalid(f"chat.messages[{place}].role", f"must be one of {known}, got {message.role!r}")
+    size = sum(len(message.content.encode()) for message in chat.messages)
+    if size > PROMPT_BYTES:
+        raise invalid("chat.messages", f"must have at most {PROMPT_BYTES} bytes (1 MiB), got {size}")
+    return tuple(Message(message.role, message.content) for message in chat.messages)
 
 
 def _sampling(message: v1.Sampling) -> Sampling:
@@ -203,58 +203,20 @@ def _stopping(message: v1.Stopping, limit: int) -> Stopping:
     )
 
 
-def _order(message: v1.NgramOptions) -> int | None:
-    if not message.HasField("order"):
-        return None
-    if message.order == 0:
+def _ngram(request: AnyRequest) -> Ngram:
+    message = request.ngram
+    if message.HasField("order") and message.order == 0:
         raise invalid("ngram.order", "must be at least 1, got 0")
-    return message.order
-
-
-def _smoothing(message: v1.NgramOptions) -> Smoothing:
     if message.smoothing not in _SMOOTHINGS:
         raise invalid("ngram.smoothing", f"must be a known smoothing, got {message.smoothing}")
-    return _SMOOTHINGS[message.smoothing]
+    order = message.order if message.HasField("order") else None
+    return Ngram(order, _SMOOTHINGS[message.smoothing], request.HasField("ngram"))
 
 
-def _features(request: AnyRequest) -> frozenset[str]:
+def _slide(request: AnyRequest) -> bool:
     if request.overflow not in v1.ContextOverflow.values():
         raise invalid("overflow", f"must be a known way to treat long prompts, got {request.overflow}")
-    named = {"chat": request.WhichOneof("input") == "chat", "adapter": bool(request.adapter)}
-    return frozenset(name for name, is_set in named.items() if is_set)
-
-
-def _ngram(request: Request, model: str, traits: Traits) -> NgramOptions:
-    if traits.order is None:
-        raise unsupported(f"ngram: model {model!r} is not an n-gram model")
-    order = traits.order if request.order is None else request.order
-    if order > traits.order:
-        raise invalid("ngram.order", f"must be in 1..{traits.order} for model {model!r}, got {order}")
-    if request.smoothing not in traits.smoothings:
-        known = ", ".join(sorted(smoothing.value for smoothing in traits.smoothings))
-        raise unsupported(
-            f"ngram.smoothing: model {model!r} offers {known} and not {request.smoothing.value}"
-        )
-    return NgramOptions(order, request.smoothing)
-
-
-def _check_ids(field: str, ids: Iterable[int], size: int) -> None:
-    beyond = next((symbol for symbol in ids if symbol >= size), None)
-    if beyond is not None:
-        raise invalid(field, f"ids must be in 0..{size - 1}, got {beyond}")
-
-
-def _check_reported(request: Request, prompt: Ids) -> None:
-    """Refuse to gather more about positions than anyone could read, before any work is done for it."""
-    positions = request.prompt_logprobs * len(prompt)
-    positions += request.logprobs * request.best_of * request.stopping.max_tokens
-    if positions * (1 + request.top) > REPORTED:
-        asked = "per_token" if request.task is Task.SCORE else "prompt_logprobs"
-        raise invalid(
-            "top_logprobs" if request.top else "logprobs" if request.logprobs else asked,
-            f"a request may ask for at most {REPORTED} positions and alternatives, "
-            f"got {positions} x {1 + request.top}",
-        )
+    return request.overflow == v1.CONTEXT_OVERFLOW_SLIDE
 
 
 def _within(field: str, value: int, low: int, high: int, unit: str = "") -> int:

@@ -10,12 +10,13 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator
 from collections.abc import Sequence as Rows
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
+from weakref import WeakKeyDictionary
 
 from services.common.errors import Code, Reason, ServiceError, overloaded
 from services.common.metrics import Metrics
-from services.sampler.engine import Engine, Output
+from services.sampler.engine import Engine, Figures, Output
 from services.sampler.sequence import Sequence
 
 _logger = logging.getLogger("pequod.sampler")
@@ -117,6 +118,7 @@ class Scheduler:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._task: asyncio.Task[None] | None = None
         self._mean_run_seconds = 0.05
+        self._known: WeakKeyDictionary[Engine, Figures] = WeakKeyDictionary()
 
     def start(self) -> None:
         """Begin to run steps, on the running loop."""
@@ -202,6 +204,7 @@ class Scheduler:
             outputs = [Output(error=error) for _ in rows]
         self._metrics.compute_seconds.labels(engine.name).observe(time.perf_counter() - started)
         self._metrics.batch_rows.observe(len(rows))
+        self._record_cache(engine)
         now = time.monotonic()
         for row, output in zip(rows, outputs, strict=True):
             self._deliver(row, output, len(rows), now)
@@ -230,6 +233,16 @@ class Scheduler:
         else:
             self._metrics.inter_token_seconds.labels(name).observe((now - row.last_token) / tokens)
         row.last_token = now
+
+    def _record_cache(self, engine: Engine) -> None:
+        """Show how full the engine's cache is, and count what is new in its figures."""
+        if engine.traits.is_ngram:
+            return
+        figures, known = engine.figures, self._known.setdefault(engine, Figures())
+        self._metrics.kv_cache_used_ratio.labels(engine.name).set(figures.used_ratio)
+        self._metrics.prefix_cache_hits.labels(engine.name).inc(figures.prefix_hits - known.prefix_hits)
+        self._metrics.preemptions.labels(engine.name).inc(figures.preemptions - known.preemptions)
+        self._known[engine] = replace(figures)
 
     def _remove(self, row: _Row) -> None:
         engine = row.ticket.engine

@@ -29,6 +29,8 @@ class Stopping:
     min_tokens: int = 0
     stop: tuple[str, ...] = ()
     stop_ids: frozenset[int] = frozenset()
+    eos: frozenset[int] = frozenset()
+    """The model's own tokens that end a text; empty when the request goes on past them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,8 @@ class Plan:
 
     task: Task
     prompt: Ids
-    ngram: NgramOptions
+    ngram: NgramOptions | None = None
+    """How an n-gram model is read; None for other models."""
     sampling: Sampling = field(default_factory=Sampling)
     stopping: Stopping = field(default_factory=lambda: Stopping(max_tokens=0))
     seed: int = 0
@@ -79,10 +82,12 @@ class Sequence:
         """Symbols that may still be produced."""
         return self.plan.stopping.max_tokens - self.produced
 
-    def score(self, logprob: float, impossible: int, count: int, positions: list[Position]) -> None:
-        """Take the scores of the next ``count`` prompt positions."""
+    def score(
+        self, logprob: float, impossible: int, count: int, positions: list[Position], unscored: int = 0
+    ) -> None:
+        """Take the scores of the next ``count`` prompt positions, of which ``unscored`` have none."""
         self.read += count
-        self._output.scored += count
+        self._output.scored += count - unscored
         self._output.impossible += impossible
         self._output.prompt_positions += positions
         if self.plan.task is Task.SCORE:
@@ -108,7 +113,7 @@ class Sequence:
         if self._match_stop():
             return
         if stop_at is not None:
-            self._end(Finish.STOP, self._alphabet.piece(ids[stop_at]).decode(errors="replace"))
+            self._end(Finish.STOP, self._stop_text(ids[stop_at]))
         elif not self.room:
             self._end(Finish.LENGTH)
         else:
@@ -122,11 +127,16 @@ class Sequence:
 
     def _stop_id(self, ids: list[int]) -> int | None:
         """Where in ``ids`` the first stop id that counts stands."""
-        stops = self.plan.stopping.stop_ids
+        stops = self.plan.stopping.stop_ids | self.plan.stopping.eos
         if not stops:
             return None
         first = max(self.plan.stopping.min_tokens - self.produced, 0)
         return next((place for place in range(first, len(ids)) if ids[place] in stops), None)
+
+    def _stop_text(self, stop_id: int) -> str:
+        """What the caller is told of the id that ended it: nothing of the model's own."""
+        asked = stop_id in self.plan.stopping.stop_ids
+        return self._alphabet.piece(stop_id).decode(errors="replace") if asked else ""
 
     def _match_stop(self) -> bool:
         """End before the first stop string, if there is one."""

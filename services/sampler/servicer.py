@@ -15,7 +15,8 @@ from services.common.rpc.usage import Context, accepted, deadline_of, report
 from services.common.store import ModelVersion
 from services.sampler import replies
 from services.sampler.engine import Engine, Output
-from services.sampler.request import Request, plan, read_generate, read_score, read_table
+from services.sampler.planning import plan
+from services.sampler.request import Request, read_generate, read_score, read_table
 from services.sampler.scheduler import Scheduler, Ticket
 from services.sampler.sequence import Plan, Sequence
 
@@ -139,10 +140,10 @@ def _without_prompt_logprobs(planned: Plan) -> Plan:
 
 def _echo(planned: Plan, wanted: Request, engine: Engine) -> str:
     """The prompt as the model reads it, so that prompt and completion are one text of its alphabet."""
-    if wanted.source.ids:
-        pieces = (engine.alphabet.piece(symbol) for symbol in planned.prompt.tolist())
-        return b"".join(pieces).decode(errors="replace")
-    return engine.alphabet.normalise(wanted.source.text)
+    if wanted.source.text:
+        return engine.alphabet.normalise(wanted.source.text)
+    pieces = (engine.alphabet.piece(symbol) for symbol in planned.prompt.tolist())
+    return b"".join(pieces).decode(errors="replace")
 
 
 async def _gather(run: _Run) -> list[Output]:

@@ -36,3 +36,32 @@ class SamplerSettings:
         minimum=1,
         maximum=1_048_576,
     )
+    precision: str = setting(
+        "int8",
+        env="PEQUOD_SAMPLER_PRECISION",
+        help="Weights of transformers on a CPU: int8, or fp32 at a third of the speed.",
+        choices=("int8", "fp32"),
+    )
+    slots: int = setting(
+        64,
+        env="PEQUOD_SAMPLER_SLOTS",
+        help="Sequences of one transformer that share steps; others wait.",
+        minimum=1,
+        maximum=1024,
+    )
+    context: int = setting(
+        4096,
+        env="PEQUOD_SAMPLER_CONTEXT",
+        help="Most tokens of prompt and output together, where a model has no smaller window.",
+        minimum=64,
+        maximum=1_048_576,
+    )
+    cache_bytes: int = setting(
+        2**30, env="PEQUOD_SAMPLER_CACHE_BYTES", help="Keys and values of one transformer.", minimum=2**20
+    )
+    prefix_bytes: int = setting(
+        2**28,
+        env="PEQUOD_SAMPLER_PREFIX_BYTES",
+        help="Kept beginnings of prompts of one transformer; 0 keeps none.",
+        minimum=0,
+    )

@@ -64,7 +64,19 @@ def from_tokenizer(file: Path, out: Path, source: str, license: str) -> Manifest
 def train(
     corpus: Corpus, out: Path, size: int, special_tokens: Sequence[str] = ("<|endoftext|>",)
 ) -> Manifest:
-    """A byte-level byte-pair encoding of ``size`` tokens learnt from ``corpus``, into the version ``out``.
+    """A byte-level byte-pair encoding of ``size`` tokens learnt from ``corpus``, into the version ``out``."""
+    tokenizer = byte_level_bpe(corpus.texts, size, special_tokens)
+    scratch = out.parent / f".{out.name}.tokenizer.json"
+    scratch.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(scratch))
+    try:
+        return from_tokenizer(scratch, out, corpus.description, corpus.license)
+    finally:
+        scratch.unlink()
+
+
+def byte_level_bpe(texts: Sequence[str], size: int, special_tokens: Sequence[str]) -> Tokenizer:
+    """A byte-level byte-pair encoding of ``size`` tokens, the special ones first.
 
     Sennrich, Haddow, Birch, "Neural Machine Translation of Rare Words with Subword Units", 2016, over bytes.
     """
@@ -79,14 +91,8 @@ def train(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(corpus.texts, trainer)
-    scratch = out.parent / f".{out.name}.tokenizer.json"
-    scratch.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(scratch))
-    try:
-        return from_tokenizer(scratch, out, corpus.description, corpus.license)
-    finally:
-        scratch.unlink()
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
 
 
 def _read_module(file: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from services.sampler.engine import Alternative, Output, Position, TableRow, Traits
+from services.sampler.engine import Alternative, Figures, Output, Position, TableRow, Traits
 from services.sampler.engine import Table as NextTable
 from services.sampler.ngrams.alphabet import Ids
 from services.sampler.ngrams.chain import Chain, Following, NgramModel, NgramOptions
@@ -30,6 +30,7 @@ _QUICKER = 8
 class _Cursor:
     """Where a sequence stands in its chain."""
 
+    options: NgramOptions
     chain: Chain[Any]
     state: Any
     history: History | None
@@ -42,6 +43,7 @@ class NgramEngine:
         self.name = name
         self.alphabet = model.alphabet
         self.traits = Traits(model.alphabet.size, model.order, model.smoothings)
+        self.figures = Figures()
         self._model = model
         self._clock = clock
         self._cursors: dict[Sequence, _Cursor] = {}
@@ -99,7 +101,7 @@ class NgramEngine:
         numbers = uniforms(plan.seed, sequence.index, sequence.produced, count)
         before = cursor.state
         if cursor.history is None:
-            table = self._table(plan.ngram, plan.sampling, cursor.chain)
+            table = self._table(cursor.options, plan.sampling, cursor.chain)
             ids, logprobs, cursor.state = table.draw(cursor.state, numbers)
         else:
             ids, logprobs = self._draw_looking_back(cursor, plan.sampling, cursor.history, numbers)
@@ -135,10 +137,11 @@ class NgramEngine:
     def _cursor(self, sequence: Sequence) -> _Cursor:
         if sequence not in self._cursors:
             plan = sequence.plan
-            chain = self._model.chain(plan.ngram)
+            options = plan.ngram or NgramOptions(self._model.order or 1)
+            chain = self._model.chain(options)
             looks_back = plan.sampling.looks_back
             history = History(self.alphabet.size, plan.prompt) if looks_back else None
-            self._cursors[sequence] = _Cursor(chain, chain.start(plan.prompt), history)
+            self._cursors[sequence] = _Cursor(options, chain, chain.start(plan.prompt), history)
         return self._cursors[sequence]
 
     def _table(self, options: NgramOptions, sampling: Sampling, chain: Chain[Any]) -> Table:

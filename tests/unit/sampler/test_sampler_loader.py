@@ -77,7 +77,7 @@ async def test_a_tampered_file_is_named(manager, shipped):
 
 async def test_an_unknown_family_is_refused_with_the_known_ones(manager, shipped):
     edit(shipped / "counted" / "1", family="markov")
-    assert "infinigram, ngram" in str(await failure(manager, "counted"))
+    assert "gpt2, infinigram, llama, ngram" in str(await failure(manager, "counted"))
 
 
 @pytest.mark.parametrize(

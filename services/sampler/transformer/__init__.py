@@ -1,0 +1,1 @@
+"""Transformer language models: the contract of their families, and the runners that step them."""

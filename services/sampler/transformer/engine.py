@@ -1,0 +1,246 @@
+"""The engine of transformers: in a step every writer gets a token, and prompts are read in between.
+
+What a sequence gets depends on its plan and index alone: prompts are cut at fixed places, the runner's
+results know no neighbours, and one that lost its slot reads and writes the same again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from collections.abc import Sequence as Rows
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from services.sampler.engine import Figures, Output, Traits
+from services.sampler.ngrams.alphabet import Alphabet
+from services.sampler.sampling import History, uniforms
+from services.sampler.sequence import Sequence, Task
+from services.sampler.transformer import answers
+from services.sampler.transformer.choice import choose, log_sums
+from services.sampler.transformer.prefixes import BLOCK, Prefixes
+from services.sampler.transformer.runner import Logits, Runner
+from services.sampler.transformer.slots import Seat, Slots
+
+_IDLE_SECONDS = 0.03
+"""How long a step reads prompts when nobody waits for a token."""
+_MOST_BLOCKS = 16
+"""Blocks read together: more are no faster."""
+_SMOOTHING = 0.2
+
+
+@dataclass(eq=False)
+class _Row:
+    """Where a sequence stands."""
+
+    sequence: Sequence
+    ids: list[int]
+    """The prompt, then what was written; all that is or will be in the cache."""
+    prompt: int
+    """How many of ``ids`` are read in pieces; the others are written one by one, also when written again."""
+    history: History | None
+    seat: Seat | None = None
+
+    @property
+    def unread(self) -> int:
+        """Tokens of the prompt that are not in the cache yet."""
+        return self.prompt - (self.seat.length if self.seat else 0)
+
+
+@dataclass
+class TransformerEngine:
+    """Runs sequences of one model on one runner."""
+
+    name: str
+    alphabet: Alphabet
+    traits: Traits
+    runner: Runner
+    positions: int
+    """Positions that all slots together may fill."""
+    prefixes: Prefixes
+    joint: bool = True
+    """Whether blocks read together give what blocks read one by one give, to the bit."""
+    clock: Callable[[], float] = time.perf_counter
+    figures: Figures = field(default_factory=Figures)
+
+    def __post_init__(self) -> None:
+        self._rows: dict[Sequence, _Row] = {}
+        self._slots = Slots(self.runner)
+        self._block_seconds = 0.005
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def step(self, sequences: Rows[Sequence]) -> list[Output]:
+        """Give each writer a token, then read prompts for as long as that took; see ``Engine``."""
+        rows = [self._row(sequence) for sequence in sequences]
+        self._make_room(rows)
+        started = self.clock()
+        self._write()
+        spent = self.clock() - started
+        self._read(rows, spent if self._slots.writers else _IDLE_SECONDS)
+        self._measure()
+        return [sequence.take() for sequence in sequences]
+
+    def release(self, sequence: Sequence) -> None:
+        """Free the sequence's slot."""
+        row = self._rows.pop(sequence, None)
+        if row is not None:
+            self._stand(row)
+        self._measure()
+
+    def close(self) -> None:
+        """Let go of the runner; no sequence is left."""
+        self.runner.close()
+
+    def _measure(self) -> None:
+        self.figures.used_ratio = self._slots.positions / self.positions
+
+    def _row(self, sequence: Sequence) -> _Row:
+        row = self._rows.get(sequence)
+        if row is None:
+            plan = sequence.plan
+            history = History(self.traits.vocabulary_size, plan.prompt) if plan.sampling.looks_back else None
+            ids = plan.prompt.tolist()
+            row = self._rows[sequence] = _Row(sequence, ids, len(ids), history)
+        return row
+
+    def _make_room(self, rows: list[_Row]) -> None:
+        """Let those who came last go from a full cache, then seat who fits, in the order they came."""
+        seated = [row for row in rows if row.seat is not None]
+        while len(seated) > 1 and self._slots.positions + len(self._slots.writers) > self.positions:
+            self._stand(seated.pop())
+            self.figures.preemptions += 1
+        for row in rows:
+            if row.seat is None and not self._sit(row):
+                break
+
+    def _sit(self, row: _Row) -> bool:
+        """Seat a sequence, with what is kept of its prompt. Room for its next tokens is asked for as well."""
+        wanted = self._slots.positions + len(row.ids) + len(self._slots.writers) + 1
+        if self._slots.taken and wanted > self.positions:
+            return False
+        row.seat = self._slots.sit()
+        if row.seat is not None and row.sequence.plan.task is not Task.SCORE:
+            self._reuse(row, row.seat)
+        return row.seat is not None
+
+    def _stand(self, row: _Row) -> None:
+        if row.seat is not None:
+            self._slots.leave(row.seat)
+            row.seat = None
+
+    def _reuse(self, row: _Row, seat: Seat) -> None:
+        """Copy the blocks that are kept of the prompt's beginning, up to its last one."""
+        if row.sequence.unread:
+            return  # each position's probabilities are wanted
+        ids = np.array(row.ids[: _last_block(row.prompt)], np.int64)
+        for block in self.prefixes.find(ids):
+            self.runner.restore(seat.slot, seat.length, block)
+            seat.length += BLOCK
+        self.figures.prefix_hits += seat.length
+
+    def _write(self) -> None:
+        """One step of all writers."""
+        seats = self._slots.writers
+        if not seats:
+            return
+        by_seat = {row.seat: row for row in self._rows.values() if row.seat is not None}
+        rows = [by_seat[seat] for seat in seats]
+        ids = np.array([row.ids[seat.length] for row, seat in zip(rows, seats, strict=True)], np.int64)
+        logits = self.runner.write(ids, [seat.length for seat in seats])
+        for seat in seats:
+            seat.length += 1
+        self._advance(rows, logits)
+
+    def _read(self, rows: list[_Row], seconds: float) -> None:
+        """Read prompts in the order they came, for about as long as may be spent; at least one piece."""
+        blocks = max(1, min(int(seconds / self._block_seconds), _MOST_BLOCKS))
+        for row in rows:
+            while blocks > 0 and row.seat is not None and row.unread > 0:
+                blocks -= self._read_piece(row, row.seat, blocks)
+
+    def _read_piece(self, row: _Row, seat: Seat, blocks: int) -> int:
+        """Read the next piece of a prompt; returns how many blocks it had."""
+        begin = seat.length
+        end = min(begin + (blocks if self.joint else 1) * BLOCK, row.prompt)
+        wanted = self._wanted_rows(row, begin, end)
+        started = self.clock()
+        try:
+            logits = self.runner.read(seat.slot, begin, np.array(row.ids[begin:end], np.int64), wanted)
+        except Exception as error:
+            row.sequence.fail(error)
+            return 1
+        count = -(-(end - begin) // BLOCK)
+        self._block_seconds += _SMOOTHING * ((self.clock() - started) / count - self._block_seconds)
+        seat.length = end
+        self._finish_piece(row, seat, begin, logits)
+        return count
+
+    def _wanted_rows(self, row: _Row, begin: int, end: int) -> list[int]:
+        """Rows of a piece whose logits matter: all that are to be scored, else the last one."""
+        if row.sequence.unread:
+            return list(range(end - begin))
+        return [end - begin - 1]
+
+    def _finish_piece(self, row: _Row, seat: Seat, begin: int, logits: Logits) -> None:
+        """Score what was read, keep its blocks, and go on to writing after the last piece."""
+        sequence = row.sequence
+        if sequence.unread:
+            answers.score(sequence, row.ids, begin, logits)
+        if row.unread:
+            return
+        if sequence.plan.task is Task.TABLE:
+            answers.show(sequence, logits[-1], row.history)
+        if sequence.finish is not None:
+            return
+        self._keep_blocks(row, seat)
+        self._slots.begin_writing(seat)
+        if len(row.ids) == row.prompt:
+            self._advance([row], logits[-1:])
+
+    def _keep_blocks(self, row: _Row, seat: Seat) -> None:
+        ids = np.array(row.ids[: row.prompt], np.int64)
+        for number in self.prefixes.missing(ids):
+            self.prefixes.keep(ids, number, self.runner.save(seat.slot, number * BLOCK, BLOCK))
+
+    def _advance(self, rows: list[_Row], logits: Logits) -> None:
+        """Choose the next token of every row that has written all it has."""
+        sums = log_sums(logits)
+        for row, row_logits, log_sum in zip(rows, logits, sums, strict=True):
+            assert row.seat is not None
+            if row.seat.length < len(row.ids) or row.sequence.finish is not None:
+                continue
+            try:
+                self._choose(row, row_logits, float(log_sum))
+            except Exception as error:
+                row.sequence.fail(error)
+
+    def _choose(self, row: _Row, logits: Logits, log_sum: float) -> None:
+        sequence, plan = row.sequence, row.sequence.plan
+        (number,) = uniforms(plan.seed, sequence.index, sequence.produced, 1)
+        allowed = answers.allowed(sequence, logits)
+        token = choose(allowed, plan.sampling, row.history, number)
+        positions = [answers.position(token, logits, log_sum, plan.top)] if plan.logprobs else []
+        sequence.accept([token], [float(logits[token]) - log_sum], positions)
+        row.ids.append(token)
+        if row.history is not None:
+            row.history.add(token)
+        if sequence.finish is None and len(row.ids) > self.runner.length:
+            self._slide(row)
+
+    def _slide(self, row: _Row) -> None:
+        """Forget the older half of a full window and read the rest again, from position 0 on."""
+        assert row.seat is not None
+        row.ids = row.ids[-(self.runner.length // 2) :]
+        row.prompt = len(row.ids)
+        self._slots.stop_writing(row.seat)
+
+
+def _last_block(total: int) -> int:
+    """Where the last block of a prompt begins, whole or not: it is always read, for the logits after it."""
+    return (total - 1) // BLOCK * BLOCK

@@ -1,0 +1,185 @@
+"""The ONNX graph of one engine step: ids in, logits out, keys and values appended in place.
+
+Attention is ONNX Runtime's GroupQueryAttention over caches [slots, kv_heads, length, head_dim], which takes
+every sequence's own length. The graph is made of a family's own module without its weights: they are handed
+to the session straight from the checkpoint.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from onnx_ir.passes import common as passes
+from onnxscript.optimizer._constant_folding import FoldConstantsPass
+from torch import Tensor, nn
+from torch.onnx import ops
+
+from services.sampler.transformer import int8
+from services.sampler.transformer.decoder import Decoder, transform
+from services.sampler.transformer.shape import Shape
+
+WEIGHTS = "weights"
+"""Where the graph says that its weights are: a file that there never is."""
+_OPSET = 21
+_ATTENTION = "com.microsoft::GroupQueryAttention"
+_RMS_NORM = "SimplifiedLayerNormalization"
+
+
+class Step(nn.Module):
+    """``forward`` is the graph."""
+
+    cos: Tensor | None
+    sin: Tensor | None
+
+    def __init__(self, decoder: Decoder, length: int) -> None:
+        """``length``: the positions that a slot of the cache has."""
+        super().__init__()
+        self.decoder = decoder
+        rotation = decoder.rotation(torch.arange(length))
+        self.rotary = rotation is not None
+        cos, sin = rotation if rotation is not None else (None, None)
+        self.register_buffer("cos", cos)
+        self.register_buffer("sin", sin)
+
+    def forward(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        last: Tensor,
+        longest: Tensor,
+        rows: Tensor,
+        keys: list[Tensor],
+        values: list[Tensor],
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Logits [rows, vocab_size] of the chosen rows, and each layer's caches with the new rows in them.
+
+        ids, positions [slots, tokens]; last [slots]: position of each slot's last token; longest [1]: the
+        largest of ``last`` plus one; rows: which of the slots * tokens rows to unembed.
+        """
+        slots, tokens = ids.shape
+        shape = self.decoder.config
+        new_keys, new_values = [], []
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            q, k, v = (tensor.reshape(slots, tokens, -1) for tensor in (q, k, v))
+            past = (keys[layer], values[layer])
+            out, key, value = ops.symbolic_multi_out(
+                _ATTENTION,
+                (q, k, v, *past, last, longest, self.cos, self.sin),
+                {
+                    "num_heads": shape.num_attention_heads,
+                    "kv_num_heads": shape.num_key_value_heads,
+                    "do_rotary": int(self.rotary),
+                },
+                dtypes=(q.dtype,) * 3,
+                shapes=(q.shape, past[0].shape, past[1].shape),
+                version=1,
+            )
+            new_keys.append(key)
+            new_values.append(value)
+            return out.flatten(0, 1)
+
+        x = transform(self.decoder, ids.flatten(), positions.flatten(), attend)
+        return self.decoder.unembed(x.index_select(0, rows)), new_keys, new_values
+
+
+class _RmsNorm(nn.Module):
+    """RMS norm as the one node that ONNX Runtime has for it."""
+
+    def __init__(self, norm: nn.RMSNorm) -> None:
+        super().__init__()
+        self.weight, self.eps = norm.weight, float(norm.eps or 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised over the last axis."""
+        attributes: dict[str, Any] = {"axis": -1, "epsilon": self.eps, "stash_type": 1}
+        return ops.symbolic(_RMS_NORM, (x, self.weight), attributes, dtype=x.dtype, shape=x.shape)
+
+
+def write(build: Callable[[], Decoder], length: int, file: Path, precision: str) -> None:
+    """Write the graph of the decoder that ``build`` makes, for slots of ``length`` positions.
+
+    Its initialisers are empty: they have the names of the decoder's parameters, and those of a layer in
+    8 bits the names that ``int8`` gives.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        step = Step(build(), length).eval()
+        _replace_parts(step, precision)
+        inputs, free = _example(step.decoder.config, length)
+        program = torch.onnx.export(
+            step,
+            kwargs=inputs,
+            dynamic_shapes=free,
+            dynamo=True,
+            optimize=False,
+            opset_version=_OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    _tidy(program.model)
+    _empty(program.model)
+    ir.save(program.model, file)
+
+
+def _replace_parts(step: Step, precision: str) -> None:
+    """Norms by one node each, linear layers by their 8-bit form."""
+    for name, module in list(step.named_modules()):
+        if isinstance(module, nn.RMSNorm):
+            step.set_submodule(name, _RmsNorm(module))
+        elif isinstance(module, nn.Linear) and precision == "int8" and int8.fits(module):
+            step.set_submodule(name, int8.Int8Linear(module))
+
+
+def _example(shape: Shape, length: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Inputs of forward, and which of their axes are free."""
+    slots, tokens = 2, 3
+    cache = (slots, shape.num_key_value_heads, length, shape.head_dim)
+    inputs = {
+        "ids": torch.zeros(slots, tokens, dtype=torch.int64),
+        "positions": torch.zeros(slots, tokens, dtype=torch.int64),
+        "last": torch.zeros(slots, dtype=torch.int32),
+        "longest": torch.zeros(1, dtype=torch.int32),
+        "rows": torch.zeros(4, dtype=torch.int64),
+        "keys": [torch.zeros(cache) for _ in range(shape.num_hidden_layers)],
+        "values": [torch.zeros(cache) for _ in range(shape.num_hidden_layers)],
+    }
+    slot, token, row = (torch.export.Dim(name) for name in ("slots", "tokens", "rows"))
+    caches = [{0: slot} for _ in range(shape.num_hidden_layers)]
+    free = {
+        "ids": {0: slot, 1: token},
+        "positions": {0: slot, 1: token},
+        "last": {0: slot},
+        "longest": None,
+        "rows": {0: row},
+        "keys": caches,
+        "values": caches,
+    }
+    return inputs, free
+
+
+def _tidy(model: ir.Model) -> None:
+    """Work out what is constant, once what is the same, and drop what nobody uses."""
+    FoldConstantsPass(shape_inference=False, input_size_limit=1024, output_size_limit=1024)(model)
+    for each in (
+        passes.CommonSubexpressionEliminationPass(),
+        passes.RemoveUnusedNodesPass(),
+    ):
+        each(model)
+
+
+def _empty(model: ir.Model) -> None:
+    """Leave of the weights their names, types and shapes."""
+    for name, value in model.graph.initializers.items():
+        tensor: Any = value.const_value
+        if isinstance(getattr(tensor, "raw", None), Tensor):
+            value.const_value = ir.ExternalTensor(
+                WEIGHTS, None, None, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name
+            )

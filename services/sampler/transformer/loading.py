@@ -1,0 +1,77 @@
+"""Loads language models: from a directory's files to an engine that has shown that it works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from services.common.store import ModelVersion
+from services.common.store.derived import Derive
+from services.sampler.engine import Traits
+from services.sampler.transformer.chat import ChatTemplate
+from services.sampler.transformer.directory import TOKENIZER_FILE, Description, describe
+from services.sampler.transformer.engine import TransformerEngine
+from services.sampler.transformer.opening import Placement, open_runner
+from services.sampler.transformer.prefixes import BLOCK, Prefixes
+from services.sampler.transformer.runner import Runner
+from services.sampler.transformer.vocabulary import Vocabulary
+
+_JOINT = 4 * BLOCK + 1
+"""Tokens that are read block by block and together to see whether that is the same."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Memory for the keys and values of one model, bytes."""
+
+    cache_bytes: int = 2**30
+    prefix_bytes: int = 2**28
+
+
+def load(
+    version: ModelVersion, folder: Path, derive: Derive, placement: Placement, budget: Budget
+) -> TransformerEngine:
+    """The engine of the model in ``folder``. Raises ValueError naming what is wrong with its files."""
+    description = describe(folder)
+    vocabulary = Vocabulary(folder / TOKENIZER_FILE, description.bos)
+    opened = open_runner(description, folder, derive, placement)
+    return TransformerEngine(
+        name=version.name,
+        alphabet=vocabulary,
+        traits=_traits(description, vocabulary, opened.runner, opened.window),
+        runner=opened.runner,
+        positions=max(budget.cache_bytes // opened.runner.bytes_per_position, opened.runner.length),
+        prefixes=Prefixes(budget.prefix_bytes),
+        joint=reads_jointly(opened.runner),
+    )
+
+
+def memory_bytes(version: ModelVersion, placement: Placement, budget: Budget) -> int:
+    """What the model will hold at most: weights in its precision, and its caches."""
+    per_file_byte = 1.2 if placement.precision == "int8" else 2.2
+    return int(per_file_byte * version.manifest.size_bytes) + budget.cache_bytes + budget.prefix_bytes
+
+
+def reads_jointly(runner: Runner) -> bool:
+    """Whether this machine's kernels give the same keys, values and logits however many rows they take."""
+    total = min(_JOINT, runner.length)
+    ids = np.arange(total) % runner.vocabulary
+    together = runner.read(0, 0, ids, [total - 1]).copy()
+    kept = runner.save(0, 0, total)
+    for begin in range(0, total, BLOCK):
+        block = ids[begin : begin + BLOCK]
+        apart = runner.read(0, begin, block, [block.size - 1])
+    return np.array_equal(together, apart) and np.array_equal(kept, runner.save(0, 0, total))
+
+
+def _traits(description: Description, vocabulary: Vocabulary, runner: Runner, window: int) -> Traits:
+    template = description.chat_template
+    return Traits(
+        vocabulary_size=runner.vocabulary,
+        window=window,
+        bos=description.bos,
+        eos=description.eos,
+        chat=ChatTemplate(template, description.special_tokens, vocabulary) if template else None,
+    )

@@ -1,0 +1,55 @@
+"""The contract of what steps a model: it holds weights, keys and values, and knows no sequences or queues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.int64]
+Logits = npt.NDArray[np.float32]
+Block = npt.NDArray[np.generic]
+"""Keys and values of some positions, as a runner lays them out."""
+
+
+class Runner(Protocol):
+    """A cache of ``slots`` slots of ``length`` positions each, and the two ways to fill it.
+
+    One numeric path: what a slot gets depends on its own tokens and how they were cut, never on other slots.
+    Arrays returned are the runner's own and hold until its next call.
+    """
+
+    slots: int
+    length: int
+    vocabulary: int
+    bytes_per_position: int
+
+    def read(self, slot: int, start: int, ids: Ids, rows: Sequence[int]) -> Logits:
+        """Append ``ids`` [n] to ``slot``, which holds ``start`` positions; logits [rows, vocabulary]."""
+        ...
+
+    def write(self, ids: Ids, lengths: Sequence[int]) -> Logits:
+        """Append one id to each of the first n slots, which hold ``lengths``; logits [n, vocabulary]."""
+        ...
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` positions of a slot over another."""
+        ...
+
+    def swap(self, first: int, second: int, lengths: tuple[int, int]) -> None:
+        """Exchange what two slots hold."""
+        ...
+
+    def save(self, slot: int, start: int, count: int) -> Block:
+        """A copy of ``count`` positions of a slot."""
+        ...
+
+    def restore(self, slot: int, start: int, block: Block) -> None:
+        """Put back what ``save`` gave, at any slot's position ``start`` = that which it was saved from."""
+        ...
+
+    def close(self) -> None:
+        """Let go of weights and cache."""
+        ...
