@@ -56,6 +56,7 @@ $(MINILM): $(INSTALLED)
 
 $(EXPORTED): $(STUBS) $(MINILM)
 	$(BIN)/python -m services.tokenizer.prepare --models models
+	$(BIN)/python -m services.sampler.prepare --models models
 	@touch $@
 
 setup: $(EXPORTED) ## Make .venv, install the locked packages, generate the stubs, import minilm

@@ -7,6 +7,9 @@ from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from services.sampler.ngrams.alphabet import Alphabet, Ids
 from services.sampler.ngrams.chain import Smoothing
 
@@ -28,6 +31,8 @@ class Traits:
     """The token that a text begins with when it would be empty; None for models that begin from nothing."""
     eos: frozenset[int] = field(default_factory=frozenset)
     """The model's own tokens that end a text."""
+    layers: int = 0
+    """Layers that can be looked into."""
     chat: Chat | None = None
     """How a conversation becomes a prompt; None for a model without a chat template."""
 
@@ -100,6 +105,20 @@ class Table:
     context_count: int
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Inside:
+    """What happens to a prompt in a transformer. State 0 is the embedding, state k what layer k leaves."""
+
+    embeddings: npt.NDArray[np.float32]
+    """The matrix that goes in [tokens, dimensions]."""
+    norms: npt.NDArray[np.float32]
+    """Euclidean norms of the residual stream [states, tokens]."""
+    readouts: Rows[Rows[Alternative]]
+    """The tokens that the last position of each state would give, likeliest first."""
+    attention: npt.NDArray[np.float32]
+    """[layers, heads, chosen positions, tokens]."""
+
+
 @dataclass(slots=True)
 class Output:
     """What one step gave one sequence. Text and ids agree: neither holds part of a stop string."""
@@ -167,4 +186,11 @@ class Engine(Protocol):
 
     def release(self, sequence: Sequence) -> None:
         """Forget a sequence that has ended or whose caller left; unknown ones are ignored."""
+        ...
+
+    def inspect(self, ids: Ids, chosen: Ids, top: int) -> Inside:
+        """What happens to a prompt's ids, with the attention of the positions ``chosen``; at any time.
+
+        FAILED_PRECONDITION, UNSUPPORTED, for models without layers.
+        """
         ...

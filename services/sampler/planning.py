@@ -11,11 +11,14 @@ from services.common.errors import invalid, unsupported
 from services.sampler.engine import Traits
 from services.sampler.ngrams.alphabet import Alphabet, Ids
 from services.sampler.ngrams.chain import NgramOptions
-from services.sampler.request import Request
+from services.sampler.request import Question, Request, Source
 from services.sampler.sequence import Plan, Stopping, Task
 
 REPORTED = 100_000
 """Positions and alternatives that a request may ask for: some 15 MB while they wait to be sent."""
+
+LOOKED_AT = 1024
+"""Tokens of a prompt that may be looked into: attention grows with their square."""
 
 
 def plan(request: Request, model: str, traits: Traits, alphabet: Alphabet) -> Plan:
@@ -46,6 +49,29 @@ def plan(request: Request, model: str, traits: Traits, alphabet: Alphabet) -> Pl
     return planned
 
 
+def plan_look(question: Question, model: str, traits: Traits, alphabet: Alphabet) -> tuple[Ids, Ids]:
+    """The ids of the prompt that ``question`` asks about, and the positions whose attention it wants."""
+    if traits.is_ngram:
+        return np.empty(0, np.int64), np.empty(0, np.int64)  # the engine says why it cannot look
+    source = question.source
+    _check_chat(source, model, traits)
+    if question.adapter:
+        raise unsupported(f"adapter: model {model!r} does not support it")
+    _check_ids(source.field, source.ids, traits.vocabulary_size)
+    ids = _encode(source, traits, alphabet)
+    _check_begins(source, ids)
+    longest = min(traits.window or LOOKED_AT, LOOKED_AT)
+    if ids.size > longest:
+        raise invalid(source.field, f"may have at most {longest} tokens to be inspected, got {ids.size}")
+    beyond = next((place for place in question.positions if place >= ids.size), None)
+    if beyond is not None:
+        raise invalid("positions", f"must be in 0..{ids.size - 1}, got {beyond}")
+    if beyond_layer := next((layer for layer in question.layers if layer > traits.layers), 0):
+        raise invalid("layers", f"must be in 0..{traits.layers}, got {beyond_layer}")
+    chosen = question.positions or range(ids.size)
+    return ids, np.array(chosen if question.attention else (), np.int64)
+
+
 def _check_features(request: Request, model: str, traits: Traits) -> None:
     """Refuse fields that this model does not understand."""
     asked = {
@@ -59,26 +85,38 @@ def _check_features(request: Request, model: str, traits: Traits) -> None:
         return
     if request.ngram.given:
         raise invalid("ngram", f"is for n-gram models, and {model!r} is none")
-    if asked["chat"] and traits.chat is None:
-        raise unsupported(f"chat: model {model!r} has no chat template; send a prompt instead")
+    _check_chat(request.source, model, traits)
     for name in ("adapter", "structured"):
         if asked[name]:
             raise unsupported(f"{name}: model {model!r} does not support it")
 
 
+def _check_chat(source: Source, model: str, traits: Traits) -> None:
+    if source.field == "chat" and traits.chat is None:
+        raise unsupported(f"chat: model {model!r} has no chat template; send a prompt instead")
+
+
 def _prompt(request: Request, traits: Traits, alphabet: Alphabet) -> Ids:
-    source = request.source
-    if source.messages and traits.chat is not None:
-        prompt = traits.chat.encode(source.messages)
-    elif source.ids:
-        prompt = np.array(source.ids, np.int64)
-    else:
-        prompt = alphabet.encode(source.text)
-    if not traits.is_ngram and not prompt.size:
-        raise invalid(source.field, "must hold at least one token: this model cannot begin from nothing")
-    if not traits.is_ngram and request.task is Task.SCORE and prompt.size < 2:
-        raise invalid(source.field, "must hold at least two tokens: the first one has nothing before it")
+    prompt = _encode(request.source, traits, alphabet)
+    if not traits.is_ngram:
+        _check_begins(request.source, prompt)
+        if request.task is Task.SCORE and prompt.size < 2:
+            field = request.source.field
+            raise invalid(field, "must hold at least two tokens: the first one has nothing before it")
     return prompt
+
+
+def _encode(source: Source, traits: Traits, alphabet: Alphabet) -> Ids:
+    if source.messages and traits.chat is not None:
+        return traits.chat.encode(source.messages)
+    if source.ids:
+        return np.array(source.ids, np.int64)
+    return alphabet.encode(source.text)
+
+
+def _check_begins(source: Source, prompt: Ids) -> None:
+    if not prompt.size:
+        raise invalid(source.field, "must hold at least one token: this model cannot begin from nothing")
 
 
 def _fit(request: Request, prompt: Ids, window: int) -> tuple[Ids, Stopping]:

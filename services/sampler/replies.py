@@ -7,8 +7,9 @@ import math
 from pequod.common.v1 import Usage
 from pequod.sampler import v1
 from services.common.store import ModelVersion
-from services.sampler.engine import Finish, Output, Position, Table
+from services.sampler.engine import Finish, Inside, Output, Position, Table
 from services.sampler.ngrams.alphabet import UNKNOWN, Alphabet
+from services.sampler.request import Question
 from services.sampler.scheduler import Timing
 
 UNKNOWN_ID = 2**32 - 1
@@ -97,6 +98,41 @@ def score(output: Output, alphabet: Alphabet, text: str, used: Usage) -> v1.Scor
         tokens=positions(output.prompt_positions, alphabet, text),
         usage=used,
     )
+
+
+def inside(
+    seen: Inside, ids: list[int], question: Question, alphabet: Alphabet, used: Usage
+) -> v1.InspectResponse:
+    """The three phases of one pass over ``ids``."""
+    last = len(seen.norms) - 1
+    states = [state for state in range(last + 1) if not question.layers or state in question.layers]
+    layers = [
+        v1.LayerReport(
+            layer=state,
+            residual_norms=seen.norms[state].tolist(),
+            readout=[_token(each.symbol, each.logprob, alphabet) for each in seen.readouts[state]],
+            heads=_heads(seen, state) if question.attention else (),
+        )
+        for state in states
+    ]
+    return v1.InspectResponse(
+        tokens=[_token(symbol, 0.0, alphabet) for symbol in ids],
+        dimensions=seen.embeddings.shape[1],
+        layers=layers,
+        next=[_token(each.symbol, each.logprob, alphabet) for each in seen.readouts[last]],
+        usage=used,
+        embeddings=seen.embeddings.ravel().tolist() if question.embeddings else (),
+    )
+
+
+def _heads(seen: Inside, state: int) -> list[v1.HeadAttention]:
+    """The attention of the layer that made a state; none made the embedding."""
+    if state == 0:
+        return []
+    heads = seen.attention[state - 1]
+    return [
+        v1.HeadAttention(head=head, weights=weights.ravel().tolist()) for head, weights in enumerate(heads)
+    ]
 
 
 def positions(scored: list[Position], alphabet: Alphabet, text: str = "") -> list[v1.ScoredToken]:

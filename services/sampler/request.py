@@ -72,6 +72,36 @@ class Request:
     rows: int = 0
 
 
+@dataclass(frozen=True)
+class Question:
+    """What a request wants to see inside a model."""
+
+    source: Source
+    layers: frozenset[int]
+    """States to report; empty: all."""
+    top: int
+    attention: bool
+    positions: tuple[int, ...]
+    """Whose attention; empty: of all."""
+    embeddings: bool
+    adapter: str = ""
+
+
+def read_inspect(request: v1.InspectRequest) -> Question:
+    """Check a request to see inside a model."""
+    if request.positions and not request.attention:
+        raise invalid("positions", "needs attention to be true")
+    return Question(
+        source=_source(request),
+        layers=frozenset(request.layers),
+        top=_within("top", request.top, 0, 50) or 5,
+        attention=request.attention,
+        positions=tuple(request.positions),
+        embeddings=request.embeddings,
+        adapter=request.adapter,
+    )
+
+
 def read_generate(request: v1.GenerateRequest | v1.GenerateStreamRequest, max_tokens: int) -> Request:
     """Check a request for completions of at most ``max_tokens`` symbols each."""
     n = _within("n", request.n or 1, 1, 16)
@@ -134,7 +164,7 @@ def read_score(request: v1.ScoreRequest) -> Request:
     )
 
 
-def _source(request: AnyRequest) -> Source:
+def _source(request: AnyRequest | v1.InspectRequest) -> Source:
     """The input that is set. Sizes are limited here, before any model is touched."""
     field = request.WhichOneof("input")
     if field is None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
 
 from pequod.common.v1 import Usage
 from pequod.sampler import v1
-from services.common.errors import unsupported
 from services.common.residency import ModelManager
 from services.common.rpc.usage import Context, accepted, deadline_of, report
 from services.common.store import ModelVersion
 from services.sampler import replies
 from services.sampler.engine import Engine, Output
-from services.sampler.planning import plan
-from services.sampler.request import Request, read_generate, read_score, read_table
-from services.sampler.scheduler import Scheduler, Ticket
+from services.sampler.planning import plan, plan_look
+from services.sampler.request import Request, read_generate, read_inspect, read_score, read_table
+from services.sampler.scheduler import Scheduler, Ticket, Timing
 from services.sampler.sequence import Plan, Sequence
 
 _QUICK_CHARACTERS = 4096
@@ -105,10 +105,18 @@ class SamplerServicer(v1.SamplerServiceServicer):
         return replies.score(output, run.engine.alphabet, text, used)
 
     async def Inspect(self, request: v1.InspectRequest, context: Context) -> v1.InspectResponse:
-        """Refused: an n-gram model has no phases to look into."""
+        """The three phases of a transformer on a prompt."""
+        question = read_inspect(request)
         async with self._manager.use(request.model or self._default_model) as resident:
-            name = resident.version.name
-        raise unsupported(f"model {name!r} is an n-gram model: it has no embedding or layers to inspect")
+            engine, version = resident.model, resident.version
+            ids, chosen = plan_look(question, version.name, engine.traits, engine.alphabet)
+            await accepted(context)
+            started = time.perf_counter()
+            inside = await asyncio.to_thread(engine.inspect, ids, chosen, question.top)
+            timing = Timing(0.0, time.perf_counter() - started, 1)
+        used = replies.usage(timing, version, len(ids), 0)
+        report(context, used)
+        return replies.inside(inside, ids.tolist(), question, engine.alphabet, used)
 
     @contextlib.asynccontextmanager
     async def _run(self, wanted: Request, model: str, echo: bool, context: Context) -> AsyncIterator[_Run]:
@@ -140,10 +148,10 @@ def _without_prompt_logprobs(planned: Plan) -> Plan:
 
 def _echo(planned: Plan, wanted: Request, engine: Engine) -> str:
     """The prompt as the model reads it, so that prompt and completion are one text of its alphabet."""
-    if wanted.source.text:
-        return engine.alphabet.normalise(wanted.source.text)
-    pieces = (engine.alphabet.piece(symbol) for symbol in planned.prompt.tolist())
-    return b"".join(pieces).decode(errors="replace")
+    if wanted.source.ids:
+        pieces = (engine.alphabet.piece(symbol) for symbol in planned.prompt.tolist())
+        return b"".join(pieces).decode(errors="replace")
+    return engine.alphabet.normalise(wanted.source.text)
 
 
 async def _gather(run: _Run) -> list[Output]:

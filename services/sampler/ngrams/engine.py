@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from services.sampler.engine import Alternative, Figures, Output, Position, TableRow, Traits
+from services.common.errors import unsupported
+from services.sampler.engine import Alternative, Figures, Inside, Output, Position, TableRow, Traits
 from services.sampler.engine import Table as NextTable
 from services.sampler.ngrams.alphabet import Ids
 from services.sampler.ngrams.chain import Chain, Following, NgramModel, NgramOptions
@@ -63,6 +64,10 @@ class NgramEngine:
     def release(self, sequence: Sequence) -> None:
         """Forget where the sequence stood."""
         self._cursors.pop(sequence, None)
+
+    def inspect(self, ids: Ids, chosen: Ids, top: int) -> Inside:
+        """Refused."""
+        raise unsupported(f"model {self.name!r} is an n-gram model: it has no embedding or layers to inspect")
 
     def _turn(self, sequence: Sequence) -> None:
         try:

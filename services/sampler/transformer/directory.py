@@ -42,6 +42,14 @@ class Description:
     """bos_token, eos_token and others, as chat templates name them."""
 
     @property
+    def window(self) -> int:
+        """Positions that the model was trained for. Raises ValueError when it does not say."""
+        window = self.config.get("max_position_embeddings", self.config.get("n_positions"))
+        if not isinstance(window, int) or window < 1:
+            raise ValueError("config.json lacks max_position_embeddings")
+        return window
+
+    @property
     def model_type(self) -> str:
         """The architecture's name in Transformers."""
         return str(self.config.get("model_type", ""))
@@ -66,13 +74,16 @@ def describe(folder: Path) -> Description:
     )
 
 
-def family_of(description: Description) -> ModuleType | None:
-    """The family that runs a model of this description; None when none of ours does."""
-    name = FAMILIES.get(description.model_type)
-    if name is None:
-        return None
-    family = load_family(families, name)
-    return family if family.supports(description.config) else None
+def family_of(description: Description) -> ModuleType:
+    """The family that runs a model of this description. Raises ValueError naming one that none runs."""
+    architecture = description.model_type
+    if architecture not in FAMILIES:
+        known = ", ".join(sorted(FAMILIES))
+        raise ValueError(f"no family runs the architecture {architecture!r}; there are families for {known}")
+    family = load_family(families, FAMILIES[architecture])
+    if not family.supports(description.config):
+        raise ValueError(f"config.json asks of {architecture!r} what its family does not do")
+    return family
 
 
 def read_json(file: Path, missing_ok: bool = False) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from services.sampler.engine import Figures, Output, Traits
-from services.sampler.ngrams.alphabet import Alphabet
+from services.sampler.engine import Figures, Inside, Output, Traits
+from services.sampler.ngrams.alphabet import Alphabet, Ids
 from services.sampler.sampling import History, uniforms
 from services.sampler.sequence import Sequence, Task
 from services.sampler.transformer import answers
 from services.sampler.transformer.choice import choose, log_sums
+from services.sampler.transformer.inspector import Inspector
 from services.sampler.transformer.prefixes import BLOCK, Prefixes
 from services.sampler.transformer.runner import Logits, Runner
 from services.sampler.transformer.slots import Seat, Slots
@@ -59,6 +60,7 @@ class TransformerEngine:
     positions: int
     """Positions that all slots together may fill."""
     prefixes: Prefixes
+    inspector: Inspector
     joint: bool = True
     """Whether blocks read together give what blocks read one by one give, to the bit."""
     clock: Callable[[], float] = time.perf_counter
@@ -92,6 +94,10 @@ class TransformerEngine:
         if row is not None:
             self._stand(row)
         self._measure()
+
+    def inspect(self, ids: Ids, chosen: Ids, top: int) -> Inside:
+        """What happens to a prompt inside; see ``Engine``."""
+        return self.inspector.look(ids, chosen, top)
 
     def close(self) -> None:
         """Let go of the runner; no sequence is left."""

@@ -8,7 +8,7 @@ to the session straight from the checkpoint.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from onnx_ir.passes import common as passes
 from onnxscript.optimizer._constant_folding import FoldConstantsPass
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.onnx import ops
 
 from services.sampler.transformer import int8
@@ -102,47 +103,64 @@ class _RmsNorm(nn.Module):
 
 
 def write(build: Callable[[], Decoder], length: int, file: Path, precision: str) -> None:
-    """Write the graph of the decoder that ``build`` makes, for slots of ``length`` positions.
+    """Write the graph of the decoder that ``build`` makes, for slots of ``length`` positions."""
+    shape = build_on_meta(build).config
+    export(lambda: Step(build(), length), lambda: _example(shape, length), _free(shape), file, precision)
 
-    Its initialisers are empty: they have the names of the decoder's parameters, and those of a layer in
-    8 bits the names that ``int8`` gives.
+
+def build_on_meta(build: Callable[[], Decoder]) -> Decoder:
+    """The decoder without memory for its weights."""
+    with torch.device("meta"):
+        return build()
+
+
+def export(
+    build: Callable[[], nn.Module],
+    inputs: Callable[[], dict[str, Any]],
+    free: dict[str, Any],
+    file: Path,
+    precision: str,
+    outputs: Sequence[str] | None = None,
+) -> None:
+    """Write the graph of a module that is built, like its example inputs, without memory for tensors.
+
+    Its initialisers are empty: they have the names of the module's parameters, and those of a layer in 8 bits
+    the names that ``int8`` gives.
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        step = Step(build(), length).eval()
-        _replace_parts(step, precision)
-        inputs, free = _example(step.decoder.config, length)
+        module = build().eval()
+        _replace_parts(module, precision)
         program = torch.onnx.export(
-            step,
-            kwargs=inputs,
+            module,
+            kwargs=inputs(),
             dynamic_shapes=free,
+            output_names=outputs,
             dynamo=True,
             optimize=False,
             opset_version=_OPSET,
             verbose=False,
         )
     assert program is not None
-    _tidy(program.model)
     _empty(program.model)
+    _tidy(program.model)
     ir.save(program.model, file)
 
 
-def _replace_parts(step: Step, precision: str) -> None:
+def _replace_parts(root: nn.Module, precision: str) -> None:
     """Norms by one node each, linear layers by their 8-bit form."""
-    for name, module in list(step.named_modules()):
+    for name, module in list(root.named_modules()):
         if isinstance(module, nn.RMSNorm):
-            step.set_submodule(name, _RmsNorm(module))
+            root.set_submodule(name, _RmsNorm(module))
         elif isinstance(module, nn.Linear) and precision == "int8" and int8.fits(module):
-            step.set_submodule(name, int8.Int8Linear(module))
+            root.set_submodule(name, int8.Int8Linear(module))
 
 
-def _example(shape: Shape, length: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Inputs of forward, and which of their axes are free."""
+def _example(shape: Shape, length: int) -> dict[str, Any]:
+    """Inputs of a step."""
     slots, tokens = 2, 3
     cache = (slots, shape.num_key_value_heads, length, shape.head_dim)
-    inputs = {
+    return {
         "ids": torch.zeros(slots, tokens, dtype=torch.int64),
         "positions": torch.zeros(slots, tokens, dtype=torch.int64),
         "last": torch.zeros(slots, dtype=torch.int32),
@@ -151,9 +169,13 @@ def _example(shape: Shape, length: int) -> tuple[dict[str, Any], dict[str, Any]]
         "keys": [torch.zeros(cache) for _ in range(shape.num_hidden_layers)],
         "values": [torch.zeros(cache) for _ in range(shape.num_hidden_layers)],
     }
+
+
+def _free(shape: Shape) -> dict[str, Any]:
+    """Which axes of a step's inputs are free."""
     slot, token, row = (torch.export.Dim(name) for name in ("slots", "tokens", "rows"))
     caches = [{0: slot} for _ in range(shape.num_hidden_layers)]
-    free = {
+    return {
         "ids": {0: slot, 1: token},
         "positions": {0: slot, 1: token},
         "last": {0: slot},
@@ -162,7 +184,6 @@ def _example(shape: Shape, length: int) -> tuple[dict[str, Any], dict[str, Any]]
         "keys": caches,
         "values": caches,
     }
-    return inputs, free
 
 
 def _tidy(model: ir.Model) -> None:

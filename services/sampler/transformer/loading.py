@@ -13,7 +13,7 @@ from services.sampler.engine import Traits
 from services.sampler.transformer.chat import ChatTemplate
 from services.sampler.transformer.directory import TOKENIZER_FILE, Description, describe
 from services.sampler.transformer.engine import TransformerEngine
-from services.sampler.transformer.opening import Placement, open_runner
+from services.sampler.transformer.opening import Placement, open_model
 from services.sampler.transformer.prefixes import BLOCK, Prefixes
 from services.sampler.transformer.runner import Runner
 from services.sampler.transformer.vocabulary import Vocabulary
@@ -36,15 +36,17 @@ def load(
     """The engine of the model in ``folder``. Raises ValueError naming what is wrong with its files."""
     description = describe(folder)
     vocabulary = Vocabulary(folder / TOKENIZER_FILE, description.bos)
-    opened = open_runner(description, folder, derive, placement)
+    opened = open_model(description, folder, derive, placement)
+    runner = opened.runner
     return TransformerEngine(
         name=version.name,
         alphabet=vocabulary,
-        traits=_traits(description, vocabulary, opened.runner, opened.window),
-        runner=opened.runner,
-        positions=max(budget.cache_bytes // opened.runner.bytes_per_position, opened.runner.length),
+        traits=_traits(description, vocabulary, runner),
+        runner=runner,
+        positions=max(budget.cache_bytes // runner.bytes_per_position, runner.length),
         prefixes=Prefixes(budget.prefix_bytes),
-        joint=reads_jointly(opened.runner),
+        inspector=opened.inspector,
+        joint=reads_jointly(runner),
     )
 
 
@@ -66,12 +68,13 @@ def reads_jointly(runner: Runner) -> bool:
     return np.array_equal(together, apart) and np.array_equal(kept, runner.save(0, 0, total))
 
 
-def _traits(description: Description, vocabulary: Vocabulary, runner: Runner, window: int) -> Traits:
+def _traits(description: Description, vocabulary: Vocabulary, runner: Runner) -> Traits:
     template = description.chat_template
     return Traits(
         vocabulary_size=runner.vocabulary,
-        window=window,
+        window=runner.length,
         bos=description.bos,
         eos=description.eos,
+        layers=runner.layers,
         chat=ChatTemplate(template, description.special_tokens, vocabulary) if template else None,
     )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from services.sampler.transformer.runner import Block, Ids, Logits
-from services.sampler.transformer.shape import Shape
+from services.sampler.transformer.session import open_session
 
 SPARE = 16
 """Positions that a slot of the graph's cache has beyond the last one, for rows that only pad."""
@@ -21,6 +21,18 @@ _ROWS = 16
 Array = npt.NDArray[Any]
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a model and its slots; named as in ``config.json``."""
+
+    vocab_size: int
+    num_hidden_layers: int
+    num_key_value_heads: int
+    head_dim: int
+    length: int
+    """Positions of a slot."""
+
+
 class OnnxRunner:
     """One session and its cache. Calls come one at a time."""
 
@@ -28,23 +40,23 @@ class OnnxRunner:
         self,
         graph: Path,
         weights: Mapping[str, Array],
-        shape: Shape,
+        sizes: Sizes,
         slots: int,
-        length: int,
         threads: int,
         padded: bool,
     ) -> None:
         """``weights`` by the graph's names; ``padded`` when its linear layers are in floating point."""
-        self.vocabulary = shape.vocab_size
-        self.slots, self.length = slots, length
+        self.vocabulary = sizes.vocab_size
+        self.slots, self.length = slots, sizes.length
         self._multiple = _ROWS if padded else 1
-        self._session = _open(graph, weights, threads)
+        self._session = open_session(graph, weights, threads)
         self._names = [each.name for each in self._session.get_inputs()]
-        layers, heads = shape.num_hidden_layers, shape.num_key_value_heads
-        part = (_up(slots, self._multiple), heads, length + SPARE, shape.head_dim)
+        self.layers = sizes.num_hidden_layers
+        layers, heads = sizes.num_hidden_layers, sizes.num_key_value_heads
+        part = (_up(slots, self._multiple), heads, self.length + SPARE, sizes.head_dim)
         # Pages of untouched slots are never handed out by the system, so the cache grows with its use.
         self._cache = [np.zeros(part, np.float32) for _ in range(2 * layers)]
-        self.bytes_per_position = 2 * layers * heads * shape.head_dim * 4
+        self.bytes_per_position = 2 * layers * heads * sizes.head_dim * 4
         self._filled = np.zeros(part[0], np.int64)
         self._bound: dict[tuple[int, int, int], _Bound] = {}
 
@@ -158,17 +170,3 @@ def _input(binding: Any, name: str, array: Array) -> None:
 
 def _output(binding: Any, name: str, array: Array) -> None:
     binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-
-
-def _open(graph: Path, weights: Mapping[str, Array], threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 3
-    # Within a step the threads spin, which is twice as fast for one sequence; between steps they sleep.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
-    options.add_external_initializers(list(weights), values)
-    return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])

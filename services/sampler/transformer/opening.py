@@ -1,4 +1,7 @@
-"""From a Hugging Face directory to a runner: the step's graph, made once and kept, and the weights."""
+"""From a Hugging Face directory to a runner: graph and weights of its steps are made once and kept.
+
+Making them takes PyTorch and the model's family; opening them takes neither.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
 
-from services.common.store.derived import Build, Derive
+from services.common.store.derived import Build, Derive, facts_of
 from services.sampler.transformer.directory import Description, family_of
-from services.sampler.transformer.onnx_runner import SPARE, OnnxRunner
+from services.sampler.transformer.inspector import Inspector
+from services.sampler.transformer.onnx_runner import SPARE, OnnxRunner, Sizes
 from services.sampler.transformer.runner import Runner
 
 GRAPH_FILE = "step.onnx"
-_GRAPH_FORMAT = 1
-"""Part of the name that graphs are kept by; to be raised when what is written changes."""
+INSPECTION_FILE = "inspection.onnx"
+WEIGHTS_FILE = "weights.safetensors"
+_FORMAT = 1
+"""Part of the name that steps are kept by; to be raised when what is written changes."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Placement:
     precision: str = "int8"
     """"int8" or "fp32"."""
     threads: int = 1
-    slots: int = 32
+    slots: int = 64
     """Sequences that share steps."""
     context: int = 4096
     """Most positions of a slot; a model with a smaller window takes that."""
@@ -37,50 +44,51 @@ class Placement:
 
 @dataclass(frozen=True)
 class Opened:
-    """A runner and the positions that the model was trained for."""
+    """A model at work."""
 
     runner: Runner
-    window: int
+    inspector: Inspector
 
 
-def open_runner(description: Description, folder: Path, derive: Derive, placement: Placement) -> Opened:
-    """The runner of the model in ``folder``. Raises ValueError naming what is wrong with its files."""
-    family = family_of(description)
-    if family is None:
-        raise ValueError(f"no family runs the architecture {description.model_type!r}")
-    config = family.read_config(description.config)
-    length = min(config.max_position_embeddings, placement.context)
-    positions = length + SPARE
-    name = f"step-{_GRAPH_FORMAT}-{placement.precision}-{positions}"
-    graph = derive(name, _builder(family, config, positions, placement.precision))
+def open_model(description: Description, folder: Path, derive: Derive, placement: Placement) -> Opened:
+    """The model in ``folder``. Raises ValueError naming what is wrong with its files."""
+    length = min(description.window, placement.context)
+    name = f"step-{_FORMAT}-{placement.precision}-{length}"
+    kept = derive(name, _builder(description, folder, placement.precision, length))
     runner = OnnxRunner(
-        graph / GRAPH_FILE,
-        dict(_weights(family, config, folder, positions, placement.precision)),
-        config,
+        kept / GRAPH_FILE,
+        load_file(kept / WEIGHTS_FILE),
+        Sizes(**facts_of(kept)),
         slots=placement.slots,
-        length=length,
         threads=placement.threads,
         padded=placement.precision != "int8",
     )
-    return Opened(runner, length)
+    inspector = Inspector(kept / INSPECTION_FILE, kept / WEIGHTS_FILE, placement.threads)
+    return Opened(runner, inspector)
 
 
-def _builder(family: ModuleType, config: Any, positions: int, precision: str) -> Build:
-    """Writes the graph into a folder; only then PyTorch is needed."""
+def _builder(description: Description, folder: Path, precision: str, length: int) -> Build:
+    """Writes graphs and weights; the facts are the model's sizes."""
 
-    def build(folder: Path) -> dict[str, Any]:
-        from services.sampler.transformer import graph
+    def build(out: Path) -> dict[str, Any]:
+        from services.sampler.transformer import graph, inspection_graph
 
+        family = family_of(description)
+        config = family.read_config(description.config)
         # In the graph head and embedding are two: one may be in 8 bits, and neither is written with it.
         untied = dataclasses.replace(config, tie_word_embeddings=False)
-        graph.write(lambda: family.build(untied), positions, folder / GRAPH_FILE, precision)
-        return {}
+        positions = length + SPARE
+        for module, file in ((graph, GRAPH_FILE), (inspection_graph, INSPECTION_FILE)):
+            module.write(lambda: family.build(untied), positions, out / file, precision)
+        save_file(dict(_weights(family, config, folder, precision, length)), out / WEIGHTS_FILE)
+        sizes = {each.name: getattr(config, each.name, length) for each in dataclasses.fields(Sizes)}
+        return sizes
 
     return build
 
 
 def _weights(
-    family: ModuleType, config: Any, folder: Path, positions: int, precision: str
+    family: ModuleType, config: Any, folder: Path, precision: str, length: int
 ) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Every initialiser of the graph, read from the checkpoint one by one."""
     import torch
@@ -96,14 +104,14 @@ def _weights(
     layers = {name: module for name, module in decoder.named_modules() if isinstance(module, torch.nn.Linear)}
     for name, parameter in decoder.named_parameters():
         value = weights.read(sources[name], parameter.shape)
-        layer = name.rpartition(".")[0]
-        if precision == "int8" and name.endswith(".weight") and layer in layers and int8.fits(layers[layer]):
+        layer, _, kind = name.rpartition(".")
+        if precision == "int8" and kind == "weight" and layer in layers and int8.fits(layers[layer]):
             integers, scales = int8.quantised(value)
             yield f"decoder.{layer}.weight", integers
             yield f"decoder.{layer}.scale", scales
         else:
             yield f"decoder.{name}", np.ascontiguousarray(value.float().numpy())
-    rotation = family.rotation(config, torch.arange(positions))
+    rotation = family.rotation(config, torch.arange(length + SPARE))
     if rotation is not None:
         yield "cos", rotation[0].numpy()
         yield "sin", rotation[1].numpy()

@@ -24,6 +24,7 @@ class Runner(Protocol):
     slots: int
     length: int
     vocabulary: int
+    layers: int
     bytes_per_position: int
 
     def read(self, slot: int, start: int, ids: Ids, rows: Sequence[int]) -> Logits:
