@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from gateway.cli import embed, models, output, platform, text, tokens, words
+from gateway.cli import embed, inspection, models, output, platform, text, tokens, words
 from pequod_client import PequodError
 
 
@@ -25,6 +25,7 @@ def build() -> typer.Typer:
     app.command("status")(platform.status)
     app.command("text")(text.text)
     app.command("next")(text.next_tokens)
+    app.command("inspect")(inspection.inspect)
     app.command("tokens")(tokens.tokens)
     app.command("embed")(embed.embed)
     app.command("rank")(embed.rank)

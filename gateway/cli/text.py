@@ -62,7 +62,7 @@ def text(
     """Continue PROMPT; the text appears as it is drawn."""
     request = GenerateRequest(
         model=model,
-        prompt=_read(prompt),
+        prompt=read(prompt),
         sampling=Sampling(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed),
         stopping=Stopping(max_tokens=max_tokens, stop=stop or []),
         ngram=_ngram(order, smoothing),
@@ -93,7 +93,7 @@ def next_tokens(
     """Show the probability of each symbol or token after PROMPT."""
     request = NextTokensRequest(
         model=model,
-        prompt=_read(prompt),
+        prompt=read(prompt),
         sampling=Sampling(temperature=temperature, top_p=top_p, top_k=top_k),
         limit=limit,
         ngram=_ngram(order, smoothing),
@@ -132,5 +132,6 @@ def _ngram(order: int | None, smoothing: SmoothingChoice | None) -> NgramOptions
     return NgramOptions(order=order, smoothing=chosen[smoothing] if smoothing else SMOOTHING_UNSPECIFIED)
 
 
-def _read(prompt: str) -> str:
+def read(prompt: str) -> str:
+    """The prompt, from standard input when it is "-"."""
     return sys.stdin.read() if prompt == "-" else prompt

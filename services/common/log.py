@@ -40,6 +40,18 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
+_NOISY = (
+    "asyncio",
+    "urllib3",
+    "httpx",
+    "httpx2",
+    "uvicorn",
+    "uvicorn.error",
+    "uvicorn.access",
+    "onnx_ir",
+)
+
+
 def configure(service: str, level: str = "info") -> None:
     """Send every log of this process to stderr as JSON lines. ``level``: debug, info, warning or error."""
     handler = logging.StreamHandler(sys.stderr)
@@ -47,5 +59,7 @@ def configure(service: str, level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("asyncio", "urllib3", "httpx", "httpx2", "uvicorn", "uvicorn.error", "uvicorn.access"):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It warns of every weight that a graph is made without, which is on purpose.
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)

@@ -40,7 +40,7 @@ class EngineLoader:
     def memory_bytes(self, version: ModelVersion, path: Path) -> int:
         """An estimate from the sizes of the files."""
         if version.manifest.kind == Kind.LANGUAGE_MODEL:
-            return loading.memory_bytes(version, self._placement, self._budget)
+            return loading.memory_bytes(version, path, self._placement, self._budget)
         family = load_family(families, version.manifest.family)
         return int(family.BYTES_PER_FILE_BYTE * version.manifest.size_bytes)
 

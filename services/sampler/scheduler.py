@@ -247,6 +247,7 @@ class Scheduler:
     def _remove(self, row: _Row) -> None:
         engine = row.ticket.engine
         engine.release(row.sequence)
+        self._record_cache(engine)
         self._running[engine].remove(row)
         if not self._running[engine]:
             del self._running[engine]

@@ -50,6 +50,15 @@ class Description:
         return window
 
     @property
+    def cached_numbers(self) -> int:
+        """Numbers that are kept of a position: keys and values of all layers."""
+        config = self.config
+        heads = config.get("num_attention_heads", config.get("n_head"))
+        width = config.get("head_dim") or config.get("hidden_size", config.get("n_embd")) // heads
+        layers = config.get("num_hidden_layers", config.get("n_layer"))
+        return int(2 * layers * (config.get("num_key_value_heads") or heads) * width)
+
+    @property
     def model_type(self) -> str:
         """The architecture's name in Transformers."""
         return str(self.config.get("model_type", ""))

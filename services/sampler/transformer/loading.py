@@ -22,6 +22,9 @@ _JOINT = 4 * BLOCK + 1
 """Tokens that are read block by block and together to see whether that is the same."""
 
 
+_FLOAT_BYTES = 4
+
+
 @dataclass(frozen=True)
 class Budget:
     """Memory for the keys and values of one model, bytes."""
@@ -50,10 +53,17 @@ def load(
     )
 
 
-def memory_bytes(version: ModelVersion, placement: Placement, budget: Budget) -> int:
-    """What the model will hold at most: weights in its precision, and its caches."""
+def memory_bytes(version: ModelVersion, folder: Path, placement: Placement, budget: Budget) -> int:
+    """What the model will hold at most: weights in its precision, and caches that it can fill."""
     per_file_byte = 1.2 if placement.precision == "int8" else 2.2
-    return int(per_file_byte * version.manifest.size_bytes) + budget.cache_bytes + budget.prefix_bytes
+    weights = int(per_file_byte * version.manifest.size_bytes)
+    try:
+        description = describe(folder)
+        positions = placement.slots * min(description.window, placement.context)
+        cache = positions * description.cached_numbers * _FLOAT_BYTES
+    except (ValueError, KeyError, TypeError):
+        return weights  # loading will say what is wrong
+    return weights + min(budget.cache_bytes, cache) + budget.prefix_bytes
 
 
 def reads_jointly(runner: Runner) -> bool:

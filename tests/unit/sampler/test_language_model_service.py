@@ -1,0 +1,299 @@
+"""Language models through a real server: text, chat, scores, a look inside, and every refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+
+import grpc
+import pytest
+from safetensors.torch import load_file, save_file
+
+from pequod.common.v1 import TokenIds
+from pequod.sampler import v1
+from services.common.metrics import Metrics
+from services.common.store.settings import StoreSettings
+from services.sampler.__main__ import SamplerProcess
+from services.sampler.settings import SamplerSettings
+from tests.unit.sampler import language_models as tiny
+from tests.unit.serving import refused, serving
+
+GREEDY = v1.Sampling(temperature=0.0)
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """Directories of tiny models, and graphs made of them, shared by all tests of this file."""
+    root = tmp_path_factory.mktemp("hub")
+    tiny.write("llama", root / "plain")
+    tiny.write("llama", root / "chat", chat=True)
+    tiny.write("gpt2", root / "gpt2")
+    return root
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+async def service(hub, cache, tmp_path):
+    """A stub on a running service, and its metrics."""
+    metrics = Metrics("sampler")
+    stores = StoreSettings(
+        shipped=tmp_path, user=str(tmp_path / "user"), cache=cache, load_wait=120, file_roots=(hub,)
+    )
+    settings = SamplerSettings(default_model=f"file:{hub}/plain", preload=(), slots=4, cache_bytes=2**20)
+    async with serving(SamplerProcess(settings, stores, metrics), metrics) as channel:
+        yield v1.SamplerServiceStub(channel), metrics
+
+
+@pytest.fixture
+def sampler(service):
+    return service[0]
+
+
+def generate(**fields) -> v1.GenerateRequest:
+    return v1.GenerateRequest(**({"prompt": "Call me Ishmael."} | fields))
+
+
+async def test_text_is_the_same_whole_and_streamed(sampler):
+    request = generate(n=3, sampling=v1.Sampling(temperature=1.0, seed=7), logprobs=True, top_logprobs=2)
+    whole = await sampler.Generate(request)
+    parts: dict[int, list[v1.GenerateStreamResponse]] = {}
+    async for part in sampler.GenerateStream(
+        v1.GenerateStreamRequest.FromString(request.SerializeToString())
+    ):
+        parts.setdefault(part.index, []).append(part)
+    for completion in whole.completions:
+        given = parts[completion.index]
+        assert "".join(part.text for part in given) == completion.text
+        assert [i for part in given for i in part.ids] == list(completion.ids)
+        assert [t for part in given for t in part.tokens] == list(completion.tokens)
+        assert given[-1].finish_reason == completion.finish_reason
+    assert len({completion.text for completion in whole.completions}) == 3
+    assert whole.usage.model.endswith("/plain")
+
+
+async def test_a_stop_string_never_leaks(sampler):
+    free = await sampler.Generate(generate(sampling=GREEDY, stopping=v1.Stopping(max_tokens=60)))
+    text = free.completions[0].text
+    stop = text[20:24]
+    begin = text.find(stop)
+    request = v1.GenerateStreamRequest(
+        prompt="Call me Ishmael.", sampling=GREEDY, stopping=v1.Stopping(max_tokens=60, stop=[stop])
+    )
+    streamed = [part async for part in sampler.GenerateStream(request)]
+    assert "".join(part.text for part in streamed) == text[:begin]
+    assert streamed[-1].stop_matched == stop
+
+
+async def test_the_window_bounds_a_completion(sampler):
+    reply = await sampler.Generate(generate(prompt_ids=TokenIds(ids=[5] * 250), sampling=GREEDY))
+    (completion,) = reply.completions
+    assert len(completion.ids) <= tiny.WINDOW - 250
+    asked = v1.Stopping(max_tokens=7)
+    call = sampler.Generate(generate(prompt_ids=TokenIds(ids=[5] * 250), stopping=asked))
+    code, message, field = await refused(call)
+    assert (code, field) == (grpc.StatusCode.INVALID_ARGUMENT, "stopping.max_tokens")
+    assert "1..6, got 7: the prompt has 250 tokens and the model's context window is 256" in message
+    slid = await sampler.Generate(
+        generate(
+            prompt_ids=TokenIds(ids=[5] * 300),
+            overflow=v1.CONTEXT_OVERFLOW_SLIDE,
+            stopping=v1.Stopping(max_tokens=200, ignore_eos=True),
+        )
+    )
+    assert len(slid.completions[0].ids) == 200
+
+
+async def test_scores_and_tables(sampler):
+    scored = await sampler.Score(v1.ScoreRequest(text="Call me Ishmael.", per_token=True, top_logprobs=1))
+    assert scored.scored_tokens == len(scored.tokens) - 1
+    assert scored.tokens[0].token.logprob == 0.0
+    assert scored.log_likelihood == pytest.approx(sum(t.token.logprob for t in scored.tokens))
+    table = await sampler.NextTokens(v1.NextTokensRequest(prompt="Call me", limit=400))
+    assert table.candidates == len(table.tokens) == tiny.VOCABULARY
+    assert sum(row.probability for row in table.tokens) == pytest.approx(1.0)
+    first = await sampler.Generate(generate(prompt="Call me", sampling=GREEDY, logprobs=True))
+    assert first.completions[0].ids[0] == table.tokens[0].id
+    assert first.completions[0].tokens[0].token.logprob == pytest.approx(table.tokens[0].logprob)
+
+
+async def test_prompt_logprobs_come_once_with_the_prompt(sampler):
+    request = generate(prompt_logprobs=True, n=2, stopping=v1.Stopping(max_tokens=3))
+    reply = await sampler.Generate(request)
+    scored = await sampler.Score(v1.ScoreRequest(text="Call me Ishmael.", per_token=True))
+    assert [t.token for t in reply.prompt_tokens] == [t.token for t in scored.tokens]
+
+
+async def test_best_of_returns_the_likeliest(sampler):
+    sampling = v1.Sampling(temperature=1.0, seed=3)
+    best = await sampler.Generate(generate(n=1, best_of=6, sampling=sampling))
+    every = await sampler.Generate(generate(n=6, sampling=sampling))
+    likeliest = max(every.completions, key=lambda completion: completion.cumulative_logprob)
+    assert best.completions[0].text == likeliest.text
+
+
+async def test_chat_goes_through_the_models_template(sampler, hub):
+    conversation = v1.ChatMessages(
+        messages=[
+            v1.ChatMessage(role="system", content="Be brief."),
+            v1.ChatMessage(role="user", content="Who are you?"),
+        ]
+    )
+    model = f"file:{hub}/chat"
+    chat = await sampler.Generate(v1.GenerateRequest(model=model, chat=conversation, sampling=GREEDY))
+    rendered = "<system>Be brief.\n<user>Who are you?\n<assistant>"
+    plain = await sampler.Generate(v1.GenerateRequest(model=model, prompt=rendered, sampling=GREEDY))
+    assert chat.completions[0].ids == plain.completions[0].ids
+    late = v1.ChatMessages(
+        messages=[
+            v1.ChatMessage(role="user", content="Hi"),
+            v1.ChatMessage(role="system", content="Be brief."),
+        ]
+    )
+    code, message, field = await refused(sampler.Generate(v1.GenerateRequest(model=model, chat=late)))
+    assert (code, field) == (grpc.StatusCode.INVALID_ARGUMENT, "chat")
+    assert "system comes first" in message
+
+
+async def test_a_look_inside(sampler):
+    request = v1.InspectRequest(prompt="Call me Ishmael.", attention=True, embeddings=True, top=3)
+    seen = await sampler.Inspect(request)
+    count = len(seen.tokens)
+    assert b"".join(token.piece for token in seen.tokens) == b"Call me Ishmael."
+    assert len(seen.embeddings) == seen.dimensions * count == 64 * count
+    assert [layer.layer for layer in seen.layers] == [0, 1, 2, 3]
+    assert all(len(layer.residual_norms) == count for layer in seen.layers)
+    assert [len(layer.heads) for layer in seen.layers] == [0, 4, 4, 4]
+    for head in seen.layers[2].heads:
+        for place in range(count):
+            row = head.weights[place * count : (place + 1) * count]
+            assert sum(row) == pytest.approx(1.0, abs=1e-5)
+            assert not any(row[place + 1 :]), "a position saw the future"
+    table = await sampler.NextTokens(v1.NextTokensRequest(prompt="Call me Ishmael.", limit=3))
+    assert [t.id for t in seen.next] == [t.id for t in table.tokens]
+    assert seen.layers[-1].readout == seen.next
+    assert seen.next[0].logprob == pytest.approx(table.tokens[0].logprob, abs=1e-3)
+    part = await sampler.Inspect(
+        v1.InspectRequest(prompt="Call me Ishmael.", attention=True, layers=[2], positions=[1, 3])
+    )
+    (layer,) = part.layers
+    expected = seen.layers[2].heads[0].weights
+    rows = [*expected[count : 2 * count], *expected[3 * count : 4 * count]]
+    assert layer.heads[0].weights == pytest.approx(rows, abs=1e-6)
+    assert not part.embeddings
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"layers": [4]}, "layers"),
+        ({"positions": [1]}, "positions"),
+        ({"positions": [90], "attention": True}, "positions"),
+        ({"prompt_ids": TokenIds(ids=[400])}, "prompt_ids"),
+        ({"prompt_ids": TokenIds(ids=[1] * 257)}, "prompt_ids"),
+        ({"top": 51}, "top"),
+    ],
+)
+async def test_looks_that_cannot_be(sampler, fields, field):
+    request = v1.InspectRequest(**({"prompt": "Call me"} | fields))
+    code, _, named = await refused(sampler.Inspect(request))
+    assert (code, named) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "part"),
+    [
+        ({"ngram": v1.NgramOptions(order=2)}, grpc.StatusCode.INVALID_ARGUMENT, "n-gram"),
+        (
+            {"chat": v1.ChatMessages(messages=[v1.ChatMessage(role="user", content="Hi")])},
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "no chat template",
+        ),
+        (
+            {"chat": v1.ChatMessages(messages=[v1.ChatMessage(role="poet", content="Hi")])},
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "'poet'",
+        ),
+        ({"chat": v1.ChatMessages()}, grpc.StatusCode.INVALID_ARGUMENT, "chat.messages"),
+        ({"prompt_ids": TokenIds(ids=[3] * 256)}, grpc.StatusCode.INVALID_ARGUMENT, "no room"),
+        ({"prompt_ids": TokenIds(ids=[4000])}, grpc.StatusCode.INVALID_ARGUMENT, "0..399"),
+        ({"stopping": v1.Stopping(stop=["a"] * 200)}, grpc.StatusCode.INVALID_ARGUMENT, "stopping.stop"),
+    ],
+)
+async def test_requests_that_cannot_be(sampler, fields, code, part):
+    refusal, message, _ = await refused(sampler.Generate(generate(**fields)))
+    assert refusal == code
+    assert part in message
+
+
+def _without_tokenizer(folder):
+    (folder / "tokenizer.json").unlink()
+
+
+def _cut_short(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _misshapen(folder):
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.1.self_attn.k_proj.weight"] = tensors["model.layers.1.self_attn.k_proj.weight"][:8]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _lacking(folder):
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.norm.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _unknown(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "hyena"}))
+
+
+@pytest.mark.parametrize(
+    ("harm", "part"),
+    [
+        (_without_tokenizer, "tokenizer.json"),
+        (_cut_short, "model.safetensors"),
+        (_misshapen, "k_proj"),
+        (_lacking, "lack model.norm.weight"),
+        (_unknown, "'hyena'"),
+    ],
+)
+async def test_damaged_directories_are_refused_by_name(sampler, hub, harm, part, request):
+    folder = tiny.write("llama", hub / request.node.callspec.id)
+    harm(folder)
+    code, message, _ = await refused(sampler.Generate(generate(model=f"file:{folder}")))
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert part in message
+    assert "Traceback" not in message
+    alive = await sampler.Generate(generate(stopping=v1.Stopping(max_tokens=2)))
+    assert alive.completions[0].ids
+
+
+async def test_who_leaves_frees_the_slot_at_once(service):
+    sampler, metrics = service
+    endless = v1.GenerateStreamRequest(
+        prompt="Call me",
+        overflow=v1.CONTEXT_OVERFLOW_SLIDE,
+        stopping=v1.Stopping(max_tokens=100_000, ignore_eos=True),
+    )
+    calls = [sampler.GenerateStream(endless) for _ in range(4)]
+    for call in calls:
+        await call.read()
+    assert metrics.sequences_running._value.get() == 4
+    for call in calls:
+        call.cancel()
+    reply = await asyncio.wait_for(sampler.Generate(generate(stopping=v1.Stopping(max_tokens=5))), 30)
+    assert reply.completions[0].ids
+    async with asyncio.timeout(10):
+        while metrics.sequences_running._value.get():
+            await asyncio.sleep(0.01)
+    used = metrics.kv_cache_used_ratio.labels(reply.usage.model)._value.get()
+    assert math.isclose(used, 0.0)
