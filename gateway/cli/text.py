@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,7 @@ from pequod.sampler.v1 import (
     NgramOptions,
     Sampling,
     Stopping,
+    StructuredOutput,
 )
 
 
@@ -43,6 +45,9 @@ TopK = Annotated[int | None, typer.Option(help="Keep the k likeliest; 0 keeps al
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same text.", min=0)]
 MaxTokens = Annotated[int | None, typer.Option(help="Most symbols or tokens to produce.")]
 Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the completion; may be repeated.")]
+Schema = Annotated[
+    str | None, typer.Option(help="JSON Schema that the text must fit, or @FILE that holds one.")
+]
 Smooth = Annotated[SmoothingChoice | None, typer.Option(help="How unseen n-grams are treated.")]
 
 
@@ -56,6 +61,7 @@ def text(
     seed: Seed = None,
     max_tokens: MaxTokens = None,
     stop: Stop = None,
+    json_schema: Schema = None,
     smoothing: Smooth = None,
     as_json: output.Json = False,
 ) -> None:
@@ -65,6 +71,7 @@ def text(
         prompt=read(prompt),
         sampling=Sampling(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed),
         stopping=Stopping(max_tokens=max_tokens, stop=stop or []),
+        structured=StructuredOutput(json_schema=_schema(json_schema)) if json_schema else None,
         ngram=_ngram(order, smoothing),
     )
     with connect() as client:
@@ -73,7 +80,7 @@ def text(
             return
         # The two requests share their fields and numbers, so one parses as the other.
         stream = GenerateStreamRequest.FromString(request.SerializeToString())
-        stream.echo = True
+        stream.echo = not json_schema
         for piece in client.sampler.GenerateStream(stream):
             output.write(piece.text)
         output.write("\n")
@@ -130,6 +137,15 @@ def _ngram(order: int | None, smoothing: SmoothingChoice | None) -> NgramOptions
         return None
     chosen = {SmoothingChoice.BACKOFF: SMOOTHING_BACKOFF, SmoothingChoice.KNESER_NEY: SMOOTHING_KNESER_NEY}
     return NgramOptions(order=order, smoothing=chosen[smoothing] if smoothing else SMOOTHING_UNSPECIFIED)
+
+
+def _schema(given: str) -> str:
+    if not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text()
+    except OSError as error:
+        raise typer.BadParameter(f"{given[1:]} cannot be read: {error.strerror}") from None
 
 
 def read(prompt: str) -> str:

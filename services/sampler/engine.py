@@ -35,6 +35,8 @@ class Traits:
     """Layers that can be looked into."""
     chat: Chat | None = None
     """How a conversation becomes a prompt; None for a model without a chat template."""
+    forms: Forms | None = None
+    """How text is held to a form; None for models that cannot."""
 
     @property
     def is_ngram(self) -> bool:
@@ -58,11 +60,36 @@ class Chat(Protocol):
         ...
 
 
+class FormKind(enum.Enum):
+    """How a form is written; the values are the fields of ``StructuredOutput``."""
+
+    JSON_SCHEMA = "json_schema"
+    REGEX = "regex"
+    GRAMMAR = "grammar"
+
+
+class Form(Protocol):
+    """A form that a text must have, ready to be followed; what it starts is the engine's affair."""
+
+    def start(self) -> object:
+        """At the beginning of a text."""
+        ...
+
+
+class Forms(Protocol):
+    """The forms that a model's tokens can be held to."""
+
+    def compile(self, kind: FormKind, text: str) -> Form:
+        """The form that ``text`` describes. Raises INVALID_ARGUMENT with what is wrong with it."""
+        ...
+
+
 class Finish(enum.Enum):
     """Why a sequence ended."""
 
     STOP = "stop"
     LENGTH = "length"
+    EXHAUSTED = "exhausted"
     DONE = "done"
 
 

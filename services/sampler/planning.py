@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from services.common.errors import invalid, unsupported
-from services.sampler.engine import Traits
+from services.sampler.engine import Form, Traits
 from services.sampler.ngrams.alphabet import Alphabet, Ids
 from services.sampler.ngrams.chain import NgramOptions
 from services.sampler.request import Question, Request, Source
@@ -44,6 +44,7 @@ def plan(request: Request, model: str, traits: Traits, alphabet: Alphabet) -> Pl
         prompt_logprobs=request.prompt_logprobs,
         top=request.top,
         rows=request.rows,
+        form=_form(request, traits),
     )
     _check_reported(request, planned)
     return planned
@@ -86,14 +87,19 @@ def _check_features(request: Request, model: str, traits: Traits) -> None:
     if request.ngram.given:
         raise invalid("ngram", f"is for n-gram models, and {model!r} is none")
     _check_chat(request.source, model, traits)
-    for name in ("adapter", "structured"):
-        if asked[name]:
-            raise unsupported(f"{name}: model {model!r} does not support it")
+    if asked["adapter"]:
+        raise unsupported(f"adapter: model {model!r} does not support it")
 
 
 def _check_chat(source: Source, model: str, traits: Traits) -> None:
     if source.field == "chat" and traits.chat is None:
         raise unsupported(f"chat: model {model!r} has no chat template; send a prompt instead")
+
+
+def _form(request: Request, traits: Traits) -> Form | None:
+    if request.structured is None or traits.forms is None:
+        return None
+    return traits.forms.compile(*request.structured)
 
 
 def _prompt(request: Request, traits: Traits, alphabet: Alphabet) -> Ids:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pequod.sampler import v1
 from services.common.errors import invalid
-from services.sampler.engine import Message
+from services.sampler.engine import FormKind, Message
 from services.sampler.ngrams.chain import Smoothing
 from services.sampler.sampling import Sampling
 from services.sampler.sequence import Stopping, Task
@@ -15,6 +15,7 @@ from services.sampler.sequence import Stopping, Task
 PROMPT_BYTES = 2**20
 PROMPT_IDS = PROMPT_BYTES // 4
 MESSAGES = 1024
+FORM_CHARACTERS = 65536
 ROLES = ("system", "user", "assistant")
 
 _DEFAULT_TOKENS = 256
@@ -57,7 +58,8 @@ class Request:
     stopping: Stopping
     ngram: Ngram
     adapter: str = ""
-    structured: bool = False
+    structured: tuple[FormKind, str] | None = None
+    """The form of the output, as written."""
     slide: bool = False
     """Forget the oldest tokens of a text that is too long, instead of refusing it."""
     max_tokens: int | None = None
@@ -117,7 +119,7 @@ def read_generate(request: v1.GenerateRequest | v1.GenerateStreamRequest, max_to
         stopping=_stopping(request.stopping, max_tokens),
         ngram=_ngram(request),
         adapter=request.adapter,
-        structured=request.HasField("structured"),
+        structured=_structured(request.structured),
         slide=_slide(request),
         max_tokens=request.stopping.max_tokens if request.stopping.HasField("max_tokens") else None,
         ignore_eos=request.stopping.ignore_eos,
@@ -241,6 +243,15 @@ def _ngram(request: AnyRequest) -> Ngram:
         raise invalid("ngram.smoothing", f"must be a known smoothing, got {message.smoothing}")
     order = message.order if message.HasField("order") else None
     return Ngram(order, _SMOOTHINGS[message.smoothing], request.HasField("ngram"))
+
+
+def _structured(message: v1.StructuredOutput) -> tuple[FormKind, str] | None:
+    field = message.WhichOneof("form")
+    if field is None:
+        return None
+    text = getattr(message, field)
+    _within(f"structured.{field}", len(text), 1, FORM_CHARACTERS, "characters")
+    return FormKind(field), text
 
 
 def _slide(request: AnyRequest) -> bool:

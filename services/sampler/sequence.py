@@ -7,7 +7,7 @@ from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from services.sampler.engine import Finish, Output, Position, Table
+from services.sampler.engine import Finish, Form, Output, Position, Table
 from services.sampler.ngrams.alphabet import Alphabet, Ids
 from services.sampler.ngrams.chain import NgramOptions
 from services.sampler.sampling import Sampling
@@ -52,6 +52,8 @@ class Plan:
     """Alternatives to report at each position."""
     rows: int = 0
     """Rows of the table of next symbols."""
+    form: Form | None = None
+    """What the text must look like."""
 
 
 class Sequence:
@@ -98,6 +100,10 @@ class Sequence:
         """Take the table that was asked for."""
         self._output.table = table
         self.finish = Finish.DONE
+
+    def end(self, finish: Finish) -> None:
+        """End here, with all the text there is."""
+        self._end(finish)
 
     def fail(self, error: Exception) -> None:
         """End with an error."""

@@ -21,7 +21,7 @@ from services.sampler.scheduler import Scheduler, Ticket, Timing
 from services.sampler.sequence import Plan, Sequence
 
 _QUICK_CHARACTERS = 4096
-"""Prompts up to this long are encoded on the event loop, longer ones in a thread."""
+"""Prompts up to this long are encoded on the event loop, longer ones and forms in a thread."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class SamplerServicer(v1.SamplerServiceServicer):
 
 
 async def _plan(wanted: Request, model: str, engine: Engine) -> Plan:
-    if len(wanted.source.text) <= _QUICK_CHARACTERS:
+    if len(wanted.source.text) <= _QUICK_CHARACTERS and wanted.structured is None:
         return plan(wanted, model, engine.traits, engine.alphabet)
     return await asyncio.to_thread(plan, wanted, model, engine.traits, engine.alphabet)
 

@@ -8,18 +8,26 @@ from services.sampler.engine import Alternative, Position, Table, TableRow
 from services.sampler.sampling import History, candidates
 from services.sampler.sequence import Sequence
 from services.sampler.transformer.choice import likeliest, log_sums
+from services.sampler.transformer.forms import Matcher
 from services.sampler.transformer.runner import Logits
 
 
-def allowed(sequence: Sequence, logits: Logits) -> Logits:
-    """Logits [vocabulary] without the tokens that may not come yet: none ends a text before min_tokens."""
+def allowed(sequence: Sequence, logits: Logits, matcher: Matcher | None) -> Logits | None:
+    """Logits [vocabulary] with -inf for the tokens that may not come; None when none may.
+
+    None ends a text before min_tokens, unless its form leaves nothing else.
+    """
+    if matcher is not None:
+        logits = matcher.restrict(logits)
+        if logits.max() == -np.inf:
+            return None
     stopping = sequence.plan.stopping
     ends = stopping.stop_ids | stopping.eos
     if sequence.produced >= stopping.min_tokens or not ends:
         return logits
     without = logits.copy()
     without[list(ends)] = -np.inf
-    return without
+    return logits if without.max() == -np.inf else without
 
 
 def position(token: int, logits: Logits, log_sum: float, top: int) -> Position:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from services.sampler.engine import Figures, Inside, Output, Traits
+from services.sampler.engine import Figures, Finish, Inside, Output, Traits
 from services.sampler.ngrams.alphabet import Alphabet, Ids
 from services.sampler.sampling import History, uniforms
 from services.sampler.sequence import Sequence, Task
 from services.sampler.transformer import answers
 from services.sampler.transformer.choice import choose, log_sums
+from services.sampler.transformer.forms import Form, Matcher
 from services.sampler.transformer.inspector import Inspector
 from services.sampler.transformer.prefixes import BLOCK, Prefixes
 from services.sampler.transformer.runner import Logits, Runner
@@ -41,6 +42,8 @@ class _Row:
     prompt: int
     """How many of ``ids`` are read in pieces; the others are written one by one, also when written again."""
     history: History | None
+    matcher: Matcher | None = None
+    """Where the text stands in the form that it must have."""
     seat: Seat | None = None
 
     @property
@@ -112,7 +115,8 @@ class TransformerEngine:
             plan = sequence.plan
             history = History(self.traits.vocabulary_size, plan.prompt) if plan.sampling.looks_back else None
             ids = plan.prompt.tolist()
-            row = self._rows[sequence] = _Row(sequence, ids, len(ids), history)
+            matcher = plan.form.start() if isinstance(plan.form, Form) else None
+            row = self._rows[sequence] = _Row(sequence, ids, len(ids), history, matcher)
         return row
 
     def _make_room(self, rows: list[_Row]) -> None:
@@ -229,13 +233,20 @@ class TransformerEngine:
     def _choose(self, row: _Row, logits: Logits, log_sum: float) -> None:
         sequence, plan = row.sequence, row.sequence.plan
         (number,) = uniforms(plan.seed, sequence.index, sequence.produced, 1)
-        allowed = answers.allowed(sequence, logits)
+        allowed = answers.allowed(sequence, logits, row.matcher)
+        if allowed is None:
+            sequence.end(Finish.EXHAUSTED)
+            return
         token = choose(allowed, plan.sampling, row.history, number)
         positions = [answers.position(token, logits, log_sum, plan.top)] if plan.logprobs else []
         sequence.accept([token], [float(logits[token]) - log_sum], positions)
         row.ids.append(token)
         if row.history is not None:
             row.history.add(token)
+        if row.matcher is not None and sequence.finish is None:
+            row.matcher.accept(token)
+            if row.matcher.is_complete:
+                sequence.end(Finish.STOP)
         if sequence.finish is None and len(row.ids) > self.runner.length:
             self._slide(row)
 

@@ -13,6 +13,7 @@ from services.sampler.engine import Traits
 from services.sampler.transformer.chat import ChatTemplate
 from services.sampler.transformer.directory import TOKENIZER_FILE, Description, describe
 from services.sampler.transformer.engine import TransformerEngine
+from services.sampler.transformer.forms import Forms
 from services.sampler.transformer.opening import Placement, open_model
 from services.sampler.transformer.prefixes import BLOCK, Prefixes
 from services.sampler.transformer.runner import Runner
@@ -86,5 +87,6 @@ def _traits(description: Description, vocabulary: Vocabulary, runner: Runner) ->
         bos=description.bos,
         eos=description.eos,
         layers=runner.layers,
+        forms=Forms(vocabulary.file, runner.vocabulary, description.eos),
         chat=ChatTemplate(template, description.special_tokens, vocabulary) if template else None,
     )

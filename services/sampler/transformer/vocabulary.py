@@ -15,6 +15,7 @@ class Vocabulary(Tokens):
 
     def __init__(self, path: Path, bos: int | None) -> None:
         super().__init__(path)
+        self.file = path
         self._bos = bos
 
     def encode(self, text: str) -> Ids:
