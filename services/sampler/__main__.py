@@ -10,7 +10,7 @@ import grpc.aio
 from pequod.model.v1 import add_ModelServiceServicer_to_server
 from pequod.sampler.v1 import add_SamplerServiceServicer_to_server
 from services.common.catalogue import MODEL_SERVICE, SERVICES, entry
-from services.common.export.exporter import StoreExporter, family_graphs
+from services.common.export.exporter import StoreExporter
 from services.common.metrics import Metrics
 from services.common.residency import ModelManager
 from services.common.rpc.model_servicer import ModelServicer
@@ -20,8 +20,8 @@ from services.common.settings import from_environment
 from services.common.store import ModelStore
 from services.common.store.settings import StoreSettings
 from services.common.threads import cap_threads, threads_for
-from services.sampler import families
 from services.sampler.engine import Engine
+from services.sampler.exporting import graphs_of
 from services.sampler.loader import EngineLoader
 from services.sampler.scheduler import Limits, Scheduler
 from services.sampler.servicer import SamplerServicer
@@ -38,7 +38,7 @@ class SamplerProcess:
     def __init__(self, settings: SamplerSettings, models: StoreSettings, metrics: Metrics) -> None:
         self._settings = settings
         store = models.open()
-        self._exporter = StoreExporter(models.cache, family_graphs(families))
+        self._exporter = StoreExporter(models.cache, graphs_of)
         self._manager: ModelManager[Engine] = ModelManager(
             store, _loader(store, settings), metrics, models.memory_bytes, models.load_wait
         )

@@ -67,18 +67,21 @@ class Weights:
 
 
 def fill(module: torch.nn.Module, weights: Weights, sources: Mapping[str, Source]) -> None:
-    """Read every parameter of ``module`` (on the meta device or not), in the parameters' precision."""
-    tied = {id(module.get_parameter(name)): name for name in sources}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        if name not in sources and id(parameter) in tied:
-            continue
-        read = weights.read(sources[name], parameter.shape).to(parameter.dtype)
-        _replace(module, name, read)
+    """Read every parameter of ``module``, which may be on the meta device, in the parameters' precision.
+
+    Parameters that are one stay one.
+    """
+    shared: dict[int, torch.nn.Parameter] = {}
+    for name, parameter in list(module.named_parameters(remove_duplicate=False)):
+        if id(parameter) not in shared:
+            read = weights.read(sources[name], parameter.shape).to(parameter.dtype)
+            shared[id(parameter)] = torch.nn.Parameter(read, requires_grad=False)
+        _replace(module, name, shared[id(parameter)])
 
 
-def _replace(module: torch.nn.Module, name: str, value: Tensor) -> None:
+def _replace(module: torch.nn.Module, name: str, value: torch.nn.Parameter) -> None:
     path, _, last = name.rpartition(".")
-    setattr(module.get_submodule(path), last, torch.nn.Parameter(value, requires_grad=False))
+    setattr(module.get_submodule(path), last, value)
 
 
 def _files(folder: Path) -> Iterable[Path]:
