@@ -41,6 +41,7 @@ def plan(request: Request, model: str, traits: Traits, alphabet: Alphabet) -> Pl
         stopping=stopping,
         seed=request.seed,
         logprobs=request.logprobs,
+        likelihood=request.likelihood,
         prompt_logprobs=request.prompt_logprobs,
         top=request.top,
         rows=request.rows,

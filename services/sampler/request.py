@@ -69,6 +69,8 @@ class Request:
     n: int = 1
     best_of: int = 1
     logprobs: bool = False
+    likelihood: bool = True
+    """Whether the reply says how likely each completion is."""
     prompt_logprobs: bool = False
     top: int = 0
     rows: int = 0
@@ -127,6 +129,7 @@ def read_generate(request: v1.GenerateRequest | v1.GenerateStreamRequest, max_to
         n=n,
         best_of=best_of,
         logprobs=request.logprobs,
+        likelihood=request.logprobs or isinstance(request, v1.GenerateRequest),
         prompt_logprobs=request.prompt_logprobs,
         top=_within("top_logprobs", request.top_logprobs, 0, 50),
     )

@@ -46,6 +46,8 @@ class Plan:
     seed: int = 0
     logprobs: bool = False
     """Report each produced position."""
+    likelihood: bool = True
+    """Sum the log probabilities of what is produced; some engines are faster without."""
     prompt_logprobs: bool = False
     """Report each position of the prompt, or of the text to score."""
     top: int = 0

@@ -7,7 +7,7 @@ import numpy as np
 from services.sampler.engine import Alternative, Position, Table, TableRow
 from services.sampler.sampling import History, candidates
 from services.sampler.sequence import Sequence
-from services.sampler.transformer.choice import likeliest, log_sums
+from services.sampler.transformer.choice import likeliest, log_sum_of, log_sums
 from services.sampler.transformer.forms import Matcher
 from services.sampler.transformer.runner import Logits
 
@@ -63,7 +63,7 @@ def show(sequence: Sequence, logits: Logits, history: History | None) -> None:
     everything = np.arange(logits.size)
     wide = logits.astype(np.float64)
     kept = candidates(everything, wide, plan.sampling, history)
-    log_sum = float(log_sums(logits[None])[0])
+    log_sum = log_sum_of(logits)
     order = np.argsort(-kept.probabilities, kind="stable")[: plan.rows]
     chosen = zip(kept.ids[order].tolist(), kept.probabilities[order].tolist(), strict=True)
     rows = [TableRow(token, probability, float(wide[token]) - log_sum, 0) for token, probability in chosen]

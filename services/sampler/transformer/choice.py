@@ -59,6 +59,11 @@ def log_sums(logits: Logits) -> Floats:
     return result
 
 
+def log_sum_of(logits: Logits) -> float:
+    """The same of logits [vocabulary]."""
+    return float(log_sums(logits[None])[0])
+
+
 def likeliest(logits: Logits, count: int) -> Ids:
     """The ``count`` ids with the highest logits, ascending; among equals the lowest."""
     if count >= logits.size:

@@ -7,6 +7,7 @@ results know no neighbours, and one that lost its slot reads and writes the same
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from services.sampler.ngrams.alphabet import Alphabet, Ids
 from services.sampler.sampling import History, uniforms
 from services.sampler.sequence import Sequence, Task
 from services.sampler.transformer import answers
-from services.sampler.transformer.choice import choose, log_sums
+from services.sampler.transformer.choice import choose, log_sum_of
 from services.sampler.transformer.forms import Form, Matcher
 from services.sampler.transformer.inspector import Inspector
 from services.sampler.transformer.prefixes import BLOCK, Prefixes
@@ -30,6 +31,8 @@ _IDLE_SECONDS = 0.03
 _MOST_BLOCKS = 16
 """Blocks read together: more are no faster."""
 _SMOOTHING = 0.2
+_NUMBERS = 64
+"""Random numbers made at a time."""
 
 
 @dataclass(eq=False)
@@ -45,6 +48,18 @@ class _Row:
     matcher: Matcher | None = None
     """Where the text stands in the form that it must have."""
     seat: Seat | None = None
+    numbers: deque[float] = field(default_factory=deque)
+    """The next ones of the sequence's random stream."""
+
+    def number(self) -> float:
+        """The uniform number that the next token falls on; greedy ones need none."""
+        plan = self.sequence.plan
+        if plan.sampling.temperature == 0.0:
+            return 0.0
+        if not self.numbers:
+            count = min(_NUMBERS, self.sequence.room)
+            self.numbers.extend(uniforms(plan.seed, self.sequence.index, self.sequence.produced, count))
+        return self.numbers.popleft()
 
     @property
     def unread(self) -> int:
@@ -81,13 +96,12 @@ class TransformerEngine:
         return self is other
 
     def step(self, sequences: Rows[Sequence]) -> list[Output]:
-        """Give each writer a token, then read prompts for as long as that took; see ``Engine``."""
+        """Give each writer a token, then read prompts for about as long; see ``Engine``."""
         rows = [self._row(sequence) for sequence in sequences]
         self._make_room(rows)
         started = self.clock()
         self._write()
-        spent = self.clock() - started
-        self._read(rows, spent if self._slots.writers else _IDLE_SECONDS)
+        self._read(rows, self._reading_seconds(self.clock() - started))
         self._measure()
         return [sequence.take() for sequence in sequences]
 
@@ -167,6 +181,13 @@ class TransformerEngine:
             seat.length += 1
         self._advance(rows, logits)
 
+    def _reading_seconds(self, writing: float) -> float:
+        """How long to read: a reader delays writers by what their token took, many readers in proportion."""
+        writers, readers = len(self._slots.writers), len(self._slots.readers)
+        if not writers:
+            return _IDLE_SECONDS
+        return writing * max(1.0, readers / writers)
+
     def _read(self, rows: list[_Row], seconds: float) -> None:
         """Read prompts in the order they came, for about as long as may be spent; at least one piece."""
         blocks = max(1, min(int(seconds / self._block_seconds), _MOST_BLOCKS))
@@ -220,26 +241,27 @@ class TransformerEngine:
 
     def _advance(self, rows: list[_Row], logits: Logits) -> None:
         """Choose the next token of every row that has written all it has."""
-        sums = log_sums(logits)
-        for row, row_logits, log_sum in zip(rows, logits, sums, strict=True):
+        for row, row_logits in zip(rows, logits, strict=True):
             assert row.seat is not None
             if row.seat.length < len(row.ids) or row.sequence.finish is not None:
                 continue
             try:
-                self._choose(row, row_logits, float(log_sum))
+                self._choose(row, row_logits)
             except Exception as error:
                 row.sequence.fail(error)
 
-    def _choose(self, row: _Row, logits: Logits, log_sum: float) -> None:
+    def _choose(self, row: _Row, logits: Logits) -> None:
         sequence, plan = row.sequence, row.sequence.plan
-        (number,) = uniforms(plan.seed, sequence.index, sequence.produced, 1)
+        number = row.number()
         allowed = answers.allowed(sequence, logits, row.matcher)
         if allowed is None:
             sequence.end(Finish.EXHAUSTED)
             return
         token = choose(allowed, plan.sampling, row.history, number)
+        log_sum = log_sum_of(logits) if plan.likelihood else 0.0
+        logprob = float(logits[token]) - log_sum if plan.likelihood else 0.0
         positions = [answers.position(token, logits, log_sum, plan.top)] if plan.logprobs else []
-        sequence.accept([token], [float(logits[token]) - log_sum], positions)
+        sequence.accept([token], [logprob], positions)
         row.ids.append(token)
         if row.history is not None:
             row.history.add(token)

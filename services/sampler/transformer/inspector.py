@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from services.sampler.engine import Alternative, Inside
 from services.sampler.ngrams.alphabet import Ids
-from services.sampler.transformer.choice import likeliest, log_sums
+from services.sampler.transformer.choice import likeliest, log_sum_of
 from services.sampler.transformer.runner import Logits
 from services.sampler.transformer.session import open_session
 
@@ -39,7 +39,7 @@ class Inspector:
 
 def _alternatives(logits: Logits, top: int) -> list[Alternative]:
     """The likeliest tokens of logits [vocabulary], likeliest first."""
-    log_sum = float(log_sums(logits[None])[0])
+    log_sum = log_sum_of(logits)
     ids = likeliest(logits, top)
     order = ids[np.argsort(-logits[ids], kind="stable")]
     return [Alternative(int(token), float(logits[token]) - log_sum) for token in order]
