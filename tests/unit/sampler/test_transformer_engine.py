@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from services.common.store.derived import derive
 from services.sampler.engine import Finish, Output
 from services.sampler.sampling import Sampling
 from services.sampler.sequence import Plan, Sequence, Stopping, Task
@@ -43,17 +45,12 @@ def directory(tmp_path_factory):
 @pytest.fixture(scope="session")
 def engine_of(directory, tmp_path_factory):
     """A new engine of a tiny model; graphs are made once."""
-    kept: dict[tuple[str, str], Path] = {}
+    kept = tmp_path_factory.mktemp("kept")
 
     def make(kind: str, precision: str = "int8", slots: int = 8, **budget: int):
-        def derive(name, build):
-            if (kind, name) not in kept:
-                kept[kind, name] = tmp_path_factory.mktemp("graph")
-                build(kept[kind, name])
-            return kept[kind, name]
-
         placement = Placement(precision, threads=2, slots=slots, context=tiny.WINDOW)
-        return loading.load(Named, directory(kind), derive, placement, loading.Budget(**budget))
+        build_once = partial(derive, kept, kind)
+        return loading.load(Named, directory(kind), build_once, placement, loading.Budget(**budget))
 
     return make
 
