@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from services.common.store import Kind, Manifest
+from services.finetune.recipes.baseline import kneser_ney_bits
 from services.finetune.recipes.chapters import split
 from services.finetune.recipes.encoding import byte_level_bpe
 from services.finetune.recipes.muon import Muon
@@ -33,8 +34,9 @@ from services.finetune.recipes.parallel import ALONE, Team, team
 from services.finetune.recipes.version import Corpus, begin, corpus_parser, finish, publish, read_corpus
 from services.sampler.families import llama
 from services.sampler.families.llama import Config, Llama
+from services.sampler.ngrams.tokens import Tokens
 from services.sampler.transformer.decoder import causal, transform
-from services.sampler.transformer.directory import write
+from services.sampler.transformer.directory import TOKENIZER_FILE, write
 
 END = "<|endoftext|>"
 _CHECKPOINT = "checkpoint.pt"
@@ -75,6 +77,8 @@ class Options:
     evaluate_every: int = 200
     seed: int = 1
     threads: int = 1
+    baseline_order: int = 5
+    """The longest n-grams that the result is compared with."""
 
 
 class Data:
@@ -84,7 +88,7 @@ class Data:
         parts = split(corpus.texts)
         if not parts.held_out:
             raise ValueError("the corpus has no chapters to hold out")
-        self.tokenizer = self._tokenizer(parts.train, work / "tokenizer.json", options.vocabulary)
+        self.tokenizer = self._tokenizer(parts.train, work / TOKENIZER_FILE, options.vocabulary)
         self._window, self._seed = options.window, options.seed
         self.train = self._encode(parts.train)
         self.held_out = self._encode(parts.held_out)
@@ -301,7 +305,7 @@ def train(
     trainer.run(data)
     if not among.leads:
         return None
-    write(out, llama, trainer.model, work / "tokenizer.json", END)
+    write(out, llama, trainer.model, work / TOKENIZER_FILE, END)
     curve = trainer.curve()
     metrics = {
         "held_out_bits_per_byte": curve[-1]["held_out_bits_per_byte"],
@@ -310,9 +314,19 @@ def train(
         "tokens_seen": float(curve[-1]["tokens"]),
         "parameters": float(sum(each.numel() for each in trainer.model.parameters())),
         "training_seconds": round(trainer.seconds, 1),
-    }
+    } | _baseline(data, work / TOKENIZER_FILE, chosen.baseline_order)
     config: dict[str, Any] = {"training": asdict(chosen), "curve": curve}
     return publish(corpus, out, Kind.LANGUAGE_MODEL, "llama", config, metrics, "pretrain_lm")
+
+
+def _baseline(data: Data, tokenizer: Path, longest: int) -> dict[str, float]:
+    """What the best n-gram model of the same tokens costs on the same chapters."""
+    bits = kneser_ney_bits(data.train, data.held_out, Tokens(tokenizer), longest)
+    best = min(bits, key=bits.__getitem__)
+    return {
+        "kneser_ney_bits_per_byte": round(bits[best] / sum(data.held_out_bytes), 4),
+        "kneser_ney_order": float(best),
+    }
 
 
 def _optimisers(model: Llama, options: Options) -> list[torch.optim.Optimizer]:
@@ -332,7 +346,7 @@ def _peaks(options: Options) -> tuple[float, float]:
 
 def _lasting(options: Options) -> dict[str, Any]:
     """The options that a checkpoint cannot change under."""
-    passing = {"threads", "save_every", "evaluate_every", "at_once"}
+    passing = {"threads", "save_every", "evaluate_every", "at_once", "baseline_order"}
     return {name: value for name, value in asdict(options).items() if name not in passing}
 
 
