@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from gateway.cli import embed, inspection, models, output, platform, text, tokens, words
+from gateway.cli import chat, embed, inspection, models, output, platform, text, tokens, words
 from pequod_client import PequodError
 
 
@@ -24,6 +24,7 @@ def build() -> typer.Typer:
     app.command("serve")(platform.serve)
     app.command("status")(platform.status)
     app.command("text")(text.text)
+    app.command("chat")(chat.chat)
     app.command("next")(text.next_tokens)
     app.command("inspect")(inspection.inspect)
     app.command("tokens")(tokens.tokens)

@@ -27,7 +27,7 @@ from services.sampler.scheduler import Limits, Scheduler
 from services.sampler.servicer import SamplerServicer
 from services.sampler.settings import SamplerSettings
 from services.sampler.transformer.loading import Budget
-from services.sampler.transformer.opening import Placement
+from services.sampler.transformer.onnx.opening import Placement
 
 NAME = "sampler"
 

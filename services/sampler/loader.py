@@ -16,7 +16,7 @@ from services.sampler.ngrams.engine import NgramEngine
 from services.sampler.sequence import Plan, Sequence, Stopping, Task
 from services.sampler.transformer import loading
 from services.sampler.transformer.engine import TransformerEngine
-from services.sampler.transformer.opening import Placement
+from services.sampler.transformer.onnx.opening import Placement
 
 _WARM_UP_SYMBOLS = 32
 

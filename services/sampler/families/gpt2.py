@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from services.sampler.transformer.decoder import Layer, as_layers
-from services.sampler.transformer.weights import Source
+from services.sampler.transformer.model.decoder import Layer, as_layers
+from services.sampler.transformer.model.weights import Source
 
 
 @dataclass(frozen=True)

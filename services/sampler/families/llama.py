@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from services.sampler.transformer.decoder import Layer, Rotation, as_layers
-from services.sampler.transformer.weights import Source
+from services.sampler.transformer.model.decoder import Layer, Rotation, as_layers
+from services.sampler.transformer.model.weights import Source
 
 
 @dataclass(frozen=True)

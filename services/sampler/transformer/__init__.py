@@ -1,1 +1,1 @@
-"""Transformer language models: the contract of their families, and the runners that step them."""
+"""Transformer language models: the engine that schedules them, free of any runtime."""

@@ -21,7 +21,7 @@ from services.sampler.sequence import Sequence, Task
 from services.sampler.transformer import answers
 from services.sampler.transformer.choice import choose, log_sum_of
 from services.sampler.transformer.forms import Form, Matcher
-from services.sampler.transformer.inspector import Inspector
+from services.sampler.transformer.onnx.inspector import Inspector
 from services.sampler.transformer.prefixes import BLOCK, Prefixes
 from services.sampler.transformer.runner import Logits, Runner
 from services.sampler.transformer.slots import Seat, Slots

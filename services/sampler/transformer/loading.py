@@ -10,14 +10,14 @@ import numpy as np
 from services.common.store import ModelVersion
 from services.common.store.derived import Derive
 from services.sampler.engine import Traits
-from services.sampler.transformer.chat import ChatTemplate
-from services.sampler.transformer.directory import TOKENIZER_FILE, Description, describe
 from services.sampler.transformer.engine import TransformerEngine
 from services.sampler.transformer.forms import Forms
-from services.sampler.transformer.opening import Placement, open_model
+from services.sampler.transformer.model.chat import ChatTemplate
+from services.sampler.transformer.model.directory import TOKENIZER_FILE, Description, describe
+from services.sampler.transformer.model.vocabulary import Vocabulary
+from services.sampler.transformer.onnx.opening import Placement, open_model
 from services.sampler.transformer.prefixes import BLOCK, Prefixes
 from services.sampler.transformer.runner import Runner
-from services.sampler.transformer.vocabulary import Vocabulary
 
 _JOINT = 4 * BLOCK + 1
 """Tokens that are read block by block and together to see whether that is the same."""

@@ -10,11 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from services.finetune.recipes import chapters, pretrain_lm
-from services.finetune.recipes.baseline import kneser_ney_bits
-from services.finetune.recipes.muon import orthogonal
-from services.finetune.recipes.parallel import Team
-from services.finetune.recipes.pretrain_lm import Options
+from services.finetune.recipes import pretrain_lm
+from services.finetune.recipes.language_model import chapters
+from services.finetune.recipes.language_model.baseline import kneser_ney_bits
+from services.finetune.recipes.language_model.data import Data
+from services.finetune.recipes.language_model.muon import orthogonal
+from services.finetune.recipes.language_model.options import Options
+from services.finetune.recipes.language_model.parallel import Team
+from services.finetune.recipes.language_model.training import Trainer, read
 from services.finetune.recipes.version import Corpus
 from services.sampler.ngrams.tokens import Tokens
 
@@ -62,7 +65,7 @@ def test_stopped_and_resumed_is_straight_through(corpus, tmp_path):
         raise Stop
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain_lm.Trainer, "_note", stop)  # at step 6, before its checkpoint
+        patch.setattr(Trainer, "_note", stop)  # at step 6, before its checkpoint
         with pytest.raises(Stop):
             pretrain_lm.train(corpus, work, tmp_path / "store/b/1", TINY)
     assert torch.load(work / "checkpoint.pt", weights_only=True)["step"] == 3
@@ -87,12 +90,10 @@ def test_the_directory_is_what_transformers_reads(corpus, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(out)
     ids = torch.tensor([tokenizer("The whale rose slowly.").input_ids])
-    trainer = pretrain_lm.Trainer(TINY, tmp_path / "work", Team())
+    trainer = Trainer(TINY, tmp_path / "work", Team())
     trainer.resume()
-    from services.finetune.recipes.pretrain_lm import _read
-
     with torch.no_grad():
-        own = trainer.model.unembed(_read(trainer.model, ids))
+        own = trainer.model.unembed(read(trainer.model, ids))
         theirs = model(ids).logits[0]
     assert (own - theirs).abs().max() < 0.02, "weights are kept in 16 bits"
     assert manifest.kind == "language_model"
@@ -129,7 +130,7 @@ def test_orthogonal_makes_all_singular_values_about_one():
 
 
 def test_the_baseline_gets_better_with_order(corpus, tmp_path):
-    data = pretrain_lm.Data(corpus, tmp_path, TINY)
+    data = Data(corpus, tmp_path, TINY)
     bits = kneser_ney_bits(data.train, data.held_out, Tokens(tmp_path / "tokenizer.json"), 4)
     assert sorted(bits) == [2, 3, 4]
     assert bits[4] < bits[2]

@@ -15,7 +15,7 @@ from services.sampler.engine import Finish, Output
 from services.sampler.sampling import Sampling
 from services.sampler.sequence import Plan, Sequence, Stopping, Task
 from services.sampler.transformer import loading
-from services.sampler.transformer.opening import Placement
+from services.sampler.transformer.onnx.opening import Placement
 from services.sampler.transformer.prefixes import Prefixes
 from tests.unit.sampler import language_models as tiny
 

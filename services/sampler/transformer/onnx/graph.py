@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.onnx import ops
 
-from services.sampler.transformer import int8
-from services.sampler.transformer.decoder import Decoder, transform
-from services.sampler.transformer.shape import Shape
+from services.sampler.transformer.model.decoder import Decoder, transform
+from services.sampler.transformer.model.shape import Shape
+from services.sampler.transformer.onnx import int8
 
 WEIGHTS = "weights"
 """Where the graph says that its weights are: a file that there never is."""

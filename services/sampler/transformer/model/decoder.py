@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from services.sampler.transformer.shape import Shape
+from services.sampler.transformer.model.shape import Shape
 
 Rotation = tuple[Tensor, Tensor]
 """Cosines and sines of positions, [positions, head_dim / 2] each."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from services.sampler.transformer.decoder import Decoder, rotate
-from services.sampler.transformer.graph import export
+from services.sampler.transformer.model.decoder import Decoder, rotate
+from services.sampler.transformer.onnx.graph import export
 
 OUTPUTS = ("embeddings", "norms", "readouts", "attention")
 

@@ -11,8 +11,8 @@ from safetensors.numpy import load_file
 from services.sampler.engine import Alternative, Inside
 from services.sampler.ngrams.alphabet import Ids
 from services.sampler.transformer.choice import likeliest, log_sum_of
+from services.sampler.transformer.onnx.session import open_session
 from services.sampler.transformer.runner import Logits
-from services.sampler.transformer.session import open_session
 
 
 class Inspector:

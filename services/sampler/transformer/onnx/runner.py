@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from services.sampler.transformer.onnx.session import open_session
 from services.sampler.transformer.runner import Block, Ids, Logits
-from services.sampler.transformer.session import open_session
 
 SPARE = 16
 """Positions that a slot of the graph's cache has beyond the last one, for rows that only pad."""

@@ -14,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from services.common.errors import invalid
 from services.sampler.engine import Message
 from services.sampler.ngrams.alphabet import Ids
-from services.sampler.transformer.vocabulary import Vocabulary
+from services.sampler.transformer.model.vocabulary import Vocabulary
 
 
 class ChatTemplate:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from services.common.export.graph import GraphSpec
-from services.sampler.transformer.decoder import rotate, transform
-from services.sampler.transformer.directory import describe, family_of
-from services.sampler.transformer.weights import Weights, fill
+from services.sampler.transformer.model.decoder import rotate, transform
+from services.sampler.transformer.model.directory import describe, family_of
+from services.sampler.transformer.model.weights import Weights, fill
 
 _EXAMPLE = {"batch": 2, "tokens": 3, "past": 4}
 

@@ -17,9 +17,9 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from services.common.store.derived import Build, Derive, facts_of
-from services.sampler.transformer.directory import Description, family_of
-from services.sampler.transformer.inspector import Inspector
-from services.sampler.transformer.onnx_runner import SPARE, OnnxRunner, Sizes
+from services.sampler.transformer.model.directory import Description, family_of
+from services.sampler.transformer.onnx.inspector import Inspector
+from services.sampler.transformer.onnx.runner import SPARE, OnnxRunner, Sizes
 from services.sampler.transformer.runner import Runner
 
 GRAPH_FILE = "step.onnx"
@@ -71,7 +71,7 @@ def _builder(description: Description, folder: Path, precision: str, length: int
     """Writes graphs and weights; the facts are the model's sizes."""
 
     def build(out: Path) -> dict[str, Any]:
-        from services.sampler.transformer import graph, inspection_graph
+        from services.sampler.transformer.onnx import graph, inspection_graph
 
         family = family_of(description)
         config = family.read_config(description.config)
@@ -93,8 +93,8 @@ def _weights(
     """Every initialiser of the graph, read from the checkpoint one by one."""
     import torch
 
-    from services.sampler.transformer import int8
-    from services.sampler.transformer.weights import Weights
+    from services.sampler.transformer.model.weights import Weights
+    from services.sampler.transformer.onnx import int8
 
     weights = Weights(folder)
     sources = family.sources(config)

@@ -1,0 +1,1 @@
+"""The parts of training a language model: its data, its steps, its yardstick."""
