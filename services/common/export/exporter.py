@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +13,7 @@ from services.common.errors import unsupported
 from services.common.export.graph import GraphSpec
 from services.common.export.manifest import ExportManifest, Target, verify
 from services.common.export.run import write_export
+from services.common.export.tracing import tracing
 from services.common.residency.export import Exported, ParityFigure, Step
 from services.common.store import ModelVersion
 from services.common.store.derived import derive
@@ -48,7 +47,6 @@ class StoreExporter:
         self._root = root
         self._kept = kept
         self._graphs = graphs
-        self._one_at_a_time = threading.Lock()  # torch keeps the state of a trace in globals
 
     def export(self, version: ModelVersion, folder: Path, target: str, force: bool, step: Step) -> Exported:
         """Export ``version``, whose files are in ``folder``; blocking.
@@ -61,27 +59,20 @@ class StoreExporter:
         def build(staged: Path) -> dict[str, Any]:
             nonlocal built
             built = True
-            _need_torch()
-            graphs = self._graphs(version, folder)
             name = _file_name(version.name)
-            write_export(graphs, staged, Target(target), name=name, source=version.digest, report=step)
+            with tracing():
+                graphs = self._graphs(version, folder)
+                write_export(graphs, staged, Target(target), name=name, source=version.digest, report=step)
             return {}
 
-        with self._one_at_a_time:
-            location = derive(self._root, version.digest, target, build, force, self._kept)
-            manifest = verify(location)
+        location = derive(self._root, version.digest, target, build, force, self._kept)
+        manifest = verify(location)
         return _exported(location, manifest, reused=not built)
 
 
 def _file_name(model: str) -> str:
     """A model's name for files: the last part of ``hf:owner/name`` or ``file:/path``."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", re.split(r"[:/]", model.rstrip("/"))[-1]) or "model"
-
-
-def _need_torch() -> None:
-    missing = [name for name in ("torch", "onnx", "onnxscript") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise unsupported(f"exporting needs {', '.join(missing)}: install the 'train' extra")
 
 
 def _exported(location: Path, manifest: ExportManifest, reused: bool) -> Exported:

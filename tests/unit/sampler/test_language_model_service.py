@@ -257,9 +257,15 @@ def _unknown(folder):
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "hyena"}))
 
 
+def _unfit(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_key_value_heads": 3}))
+
+
 @pytest.mark.parametrize(
     ("harm", "part"),
     [
+        (_unfit, "cannot be loaded"),
         (_without_tokenizer, "tokenizer.json"),
         (_cut_short, "model.safetensors"),
         (_misshapen, "k_proj"),

@@ -7,8 +7,9 @@ to the session straight from the checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def export(
     Its initialisers are empty: they have the names of the module's parameters, and those of a layer in 8 bits
     the names that ``int8`` gives.
     """
-    with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
+    with _failures(), FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = build().eval()
         _replace_parts(module, precision)
@@ -145,6 +146,16 @@ def export(
     _empty(program.model)
     _tidy(program.model)
     ir.save(program.model, file)
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Sizes that do not fit together, which show when a module is traced, as ValueError."""
+    try:
+        yield
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"config.json describes a model that cannot be run: {first}") from error
 
 
 def _replace_parts(root: nn.Module, precision: str) -> None:

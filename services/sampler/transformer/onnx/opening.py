@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
-from services.common.store.derived import Build, Derive, facts_of
+from services.common.export.tracing import tracing
+from services.common.store.derived import Derive, facts_of
 from services.sampler.transformer.model.directory import Description, family_of
 from services.sampler.transformer.onnx.inspector import Inspector
 from services.sampler.transformer.onnx.runner import SPARE, OnnxRunner, Sizes
@@ -54,7 +56,7 @@ def open_model(description: Description, folder: Path, derive: Derive, placement
     """The model in ``folder``. Raises ValueError naming what is wrong with its files."""
     length = min(description.window, placement.context)
     name = f"step-{_FORMAT}-{placement.precision}-{length}"
-    kept = derive(name, _builder(description, folder, placement.precision, length))
+    kept = derive(name, partial(_make, description, folder, placement.precision, length))
     runner = OnnxRunner(
         kept / GRAPH_FILE,
         load_file(kept / WEIGHTS_FILE),
@@ -67,24 +69,19 @@ def open_model(description: Description, folder: Path, derive: Derive, placement
     return Opened(runner, inspector)
 
 
-def _builder(description: Description, folder: Path, precision: str, length: int) -> Build:
-    """Writes graphs and weights; the facts are the model's sizes."""
-
-    def build(out: Path) -> dict[str, Any]:
+def _make(description: Description, folder: Path, precision: str, length: int, out: Path) -> dict[str, Any]:
+    """Write graphs and weights into ``out``; returns the model's sizes."""
+    with tracing():
         from services.sampler.transformer.onnx import graph, inspection_graph
 
         family = family_of(description)
         config = family.read_config(description.config)
         # In the graph head and embedding are two: one may be in 8 bits, and neither is written with it.
         untied = dataclasses.replace(config, tie_word_embeddings=False)
-        positions = length + SPARE
         for module, file in ((graph, GRAPH_FILE), (inspection_graph, INSPECTION_FILE)):
-            module.write(lambda: family.build(untied), positions, out / file, precision)
+            module.write(lambda: family.build(untied), length + SPARE, out / file, precision)
         save_file(dict(_weights(family, config, folder, precision, length)), out / WEIGHTS_FILE)
-        sizes = {each.name: getattr(config, each.name, length) for each in dataclasses.fields(Sizes)}
-        return sizes
-
-    return build
+    return {each.name: getattr(config, each.name, length) for each in dataclasses.fields(Sizes)}
 
 
 def _weights(
