@@ -192,7 +192,7 @@ class TransformerEngine:
         """Read prompts in the order they came, for about as long as may be spent; at least one piece."""
         blocks = max(1, min(int(seconds / self._block_seconds), _MOST_BLOCKS))
         for row in rows:
-            while blocks > 0 and row.seat is not None and row.unread > 0:
+            while blocks > 0 and row.seat is not None and row.unread and row.sequence.finish is None:
                 blocks -= self._read_piece(row, row.seat, blocks)
 
     def _read_piece(self, row: _Row, seat: Seat, blocks: int) -> int:
@@ -236,8 +236,8 @@ class TransformerEngine:
 
     def _keep_blocks(self, row: _Row, seat: Seat) -> None:
         ids = np.array(row.ids[: row.prompt], np.int64)
-        for number in self.prefixes.missing(ids):
-            self.prefixes.keep(ids, number, self.runner.save(seat.slot, number * BLOCK, BLOCK))
+        for number, name in self.prefixes.missing(ids):
+            self.prefixes.keep(name, self.runner.save(seat.slot, number * BLOCK, BLOCK))
 
     def _advance(self, rows: list[_Row], logits: Logits) -> None:
         """Choose the next token of every row that has written all it has."""
@@ -258,9 +258,11 @@ class TransformerEngine:
             sequence.end(Finish.EXHAUSTED)
             return
         token = choose(allowed, plan.sampling, row.history, number)
-        log_sum = log_sum_of(logits) if plan.likelihood else 0.0
-        logprob = float(logits[token]) - log_sum if plan.likelihood else 0.0
-        positions = [answers.position(token, logits, log_sum, plan.top)] if plan.logprobs else []
+        logprob, positions = 0.0, []
+        if plan.likelihood or plan.logprobs:
+            log_sum = log_sum_of(logits)
+            logprob = float(logits[token]) - log_sum
+            positions = [answers.position(token, logits, log_sum, plan.top)] if plan.logprobs else []
         sequence.accept([token], [logprob], positions)
         row.ids.append(token)
         if row.history is not None:

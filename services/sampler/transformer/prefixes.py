@@ -38,13 +38,15 @@ class Prefixes:
             found.append(block)
         return found
 
-    def missing(self, ids: Ids, adapter: str = "") -> list[int]:
-        """Numbers of the whole blocks of ``ids`` that are not kept."""
-        return [number for number, name in enumerate(_names(ids, adapter)) if name not in self._blocks]
+    def missing(self, ids: Ids, adapter: str = "") -> list[tuple[int, bytes]]:
+        """(number, name) of the whole blocks of ``ids`` that are not kept; none where nothing is kept."""
+        if not self._limit:
+            return []
+        named = enumerate(_names(ids, adapter))
+        return [(number, name) for number, name in named if name not in self._blocks]
 
-    def keep(self, ids: Ids, number: int, block: Block, adapter: str = "") -> None:
-        """Keep block ``number`` of ``ids``; nothing that is larger than the limit."""
-        name = list(_names(ids[: (number + 1) * BLOCK], adapter))[number]
+    def keep(self, name: bytes, block: Block) -> None:
+        """Keep a block under the name that ``missing`` gave; nothing that is larger than the limit."""
         if block.nbytes > self._limit or name in self._blocks:
             return
         self._blocks[name] = block

@@ -164,11 +164,13 @@ def test_the_least_recently_used_prefix_makes_room():
     prefixes = Prefixes(bytes_limit=3 * 64)
     block = np.zeros(16, np.float32)
     first, second = prompt(32, 1), prompt(32, 2)
-    for number in (0, 1):
-        prefixes.keep(first, number, block)
-    prefixes.keep(second, 0, block)
+    for _, name in prefixes.missing(first):
+        prefixes.keep(name, block)
+    (_, name), (number, later) = prefixes.missing(second)
+    prefixes.keep(name, block)
+    assert number == 1
     assert len(prefixes.find(first)) == 2
-    prefixes.keep(second, 1, block)
+    prefixes.keep(later, block)
     assert (len(prefixes.find(first)), len(prefixes.find(second))) == (2, 0)
     assert len(prefixes.find(first, adapter="other")) == 0
 
