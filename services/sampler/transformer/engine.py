@@ -62,9 +62,9 @@ class _Row:
         return self.numbers.popleft()
 
     @property
-    def unread(self) -> int:
-        """Tokens of the prompt that are not in the cache yet."""
-        return self.prompt - (self.seat.length if self.seat else 0)
+    def is_reading(self) -> bool:
+        """Whether a part of the prompt is not in the cache yet, and still wanted."""
+        return self.sequence.finish is None and self.prompt > (self.seat.length if self.seat else 0)
 
 
 @dataclass
@@ -192,7 +192,7 @@ class TransformerEngine:
         """Read prompts in the order they came, for about as long as may be spent; at least one piece."""
         blocks = max(1, min(int(seconds / self._block_seconds), _MOST_BLOCKS))
         for row in rows:
-            while blocks > 0 and row.seat is not None and row.unread and row.sequence.finish is None:
+            while blocks > 0 and row.seat is not None and row.is_reading:
                 blocks -= self._read_piece(row, row.seat, blocks)
 
     def _read_piece(self, row: _Row, seat: Seat, blocks: int) -> int:
@@ -223,7 +223,7 @@ class TransformerEngine:
         sequence = row.sequence
         if sequence.unread:
             answers.score(sequence, row.ids, begin, logits)
-        if row.unread:
+        if row.is_reading:
             return
         if sequence.plan.task is Task.TABLE:
             answers.show(sequence, logits[-1], row.history)
