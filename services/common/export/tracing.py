@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import threading
+import warnings
 from collections.abc import Iterator
 
 from services.common.errors import unsupported
@@ -21,3 +23,17 @@ def tracing() -> Iterator[None]:
         raise unsupported(f"exporting needs {', '.join(missing)}: install the 'train' extra")
     with _one_at_a_time:
         yield
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """The exporters warn about their own insides; what counts is the parity check that follows."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.common.errors import Code, Reason, ServiceError
 from services.common.export.graph import GraphSpec, evaluating
+from services.common.export.tracing import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +37,7 @@ def write_onnx(spec: GraphSpec, path: Path) -> int:
         ),
         spec.module,
     )
-    _forget_origin(program.model)
+    forget_origin(program.model)
     program.save(path, external_data=_weight_bytes(spec.module) > _ONE_FILE_BYTES)
     return int(program.model.opset_imports[""])
 
@@ -54,7 +52,7 @@ def write_torchscript(spec: GraphSpec, path: Path) -> int:
         lambda: trace(spec.module, example_kwarg_inputs=dict(spec.example_inputs)),
         spec.module,
     )
-    with _quiet():
+    with quiet():
         traced.save(str(path))
     return 0
 
@@ -62,7 +60,7 @@ def write_torchscript(spec: GraphSpec, path: Path) -> int:
 def _attempt(what: str, export: Callable[[], Any], module: torch.nn.Module) -> Any:
     import torch
 
-    with evaluating(module), torch.no_grad(), _quiet():
+    with evaluating(module), torch.no_grad(), quiet():
         try:
             return export()
         except Exception as error:  # torch's exporters raise whatever happened inside
@@ -74,21 +72,7 @@ def _attempt(what: str, export: Callable[[], Any], module: torch.nn.Module) -> A
             ) from error
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporters warn about their own insides; what counts is the parity check that follows."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _forget_origin(model: Any) -> None:
+def forget_origin(model: Any) -> None:
     """Drop the stack traces that the exporter notes on every node: paths of this machine."""
     for graph in (model.graph, *model.functions.values()):
         for node in graph:

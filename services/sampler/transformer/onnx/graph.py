@@ -8,7 +8,6 @@ to the session straight from the checkpoint.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.onnx import ops
 
+from services.common.export.tracing import quiet
+from services.common.export.writers import forget_origin
 from services.sampler.transformer.model.decoder import Decoder, transform
 from services.sampler.transformer.model.shape import Shape
 from services.sampler.transformer.onnx import int8
@@ -128,8 +129,7 @@ def export(
     Its initialisers are empty: they have the names of the module's parameters, and those of a layer in 8 bits
     the names that ``int8`` gives.
     """
-    with _failures(), FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _failures(), FakeTensorMode(allow_non_fake_inputs=True), quiet():
         module = build().eval()
         _replace_parts(module, precision)
         program = torch.onnx.export(
@@ -145,6 +145,7 @@ def export(
     assert program is not None
     _empty(program.model)
     _tidy(program.model)
+    forget_origin(program.model)
     ir.save(program.model, file)
 
 

@@ -81,6 +81,7 @@ def _make(description: Description, folder: Path, precision: str, length: int, o
         for module, file in ((graph, GRAPH_FILE), (inspection_graph, INSPECTION_FILE)):
             module.write(lambda: family.build(untied), length + SPARE, out / file, precision)
         save_file(dict(_weights(family, config, folder, precision, length)), out / WEIGHTS_FILE)
+        (out / WEIGHTS_FILE).chmod(0o644)  # safetensors writes files that only their owner may read
     return {each.name: getattr(config, each.name, length) for each in dataclasses.fields(Sizes)}
 
 
