@@ -6,9 +6,11 @@ wanted to say.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +20,13 @@ from services.common.errors import invalid
 from services.sampler.engine import FormKind
 from services.sampler.transformer.runner import Logits
 
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
+
 _KEPT = 64
 """Compiled forms; a large schema takes up to a second."""
+_COMPACT: JsonCompileOptions = {"whitespace_flexible": False}
+"""Where JSON may have any white space, a weak model gives little else; x-guidance in a schema allows it."""
 
 
 class Matcher:
@@ -99,7 +106,7 @@ class Forms:
         try:
             matcher = LLMatcher(self._tokenizer, _grammar(kind, text), log_level=0)
         except ValueError as error:
-            raise invalid(field, f"is none: {_first_line(str(error))}") from None
+            raise invalid(field, f"is no JSON: {_first_line(str(error))}") from None
         if matcher.is_error():
             raise invalid(field, f"cannot be used: {_first_line(matcher.get_error())}")
         form = Form(matcher, self._vocabulary)
@@ -110,7 +117,8 @@ class Forms:
 
 def _grammar(kind: FormKind, text: str) -> str:
     if kind is FormKind.JSON_SCHEMA:
-        return str(LLMatcher.grammar_from_json_schema(text))
+        json.loads(text)  # the library reads it inside a text of its own, and would tell places in that
+        return str(LLMatcher.grammar_from_json_schema(text, _COMPACT))
     if kind is FormKind.REGEX:
         return str(LLMatcher.grammar_from_regex(text))
     return str(LLMatcher.grammar_from_lark(text))

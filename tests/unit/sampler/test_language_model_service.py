@@ -336,6 +336,7 @@ async def test_text_has_the_form_that_was_asked_for(sampler, seed):
     person, word, answer = (reply.completions[0] for reply in replies[:3])
     described = json.loads(person.text)
     assert set(described) == {"name", "age"}
+    assert person.text == json.dumps(described, separators=(",", ":"), ensure_ascii=False)
     assert len(described["name"]) <= 8
     assert 0 <= described["age"] <= 120
     assert re.fullmatch(r"[A-Z][a-z]{2,5} \d{3}", word.text)
