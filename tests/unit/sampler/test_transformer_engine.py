@@ -250,3 +250,15 @@ def test_a_sequence_that_fails_disturbs_no_other(engine_of, monkeypatch):
         for output, given in zip(whole, engine.step(others), strict=True):
             output.add(given)
     assert [output.ids for output in whole] == [output.ids for output in alone]
+
+
+def test_a_runner_holds_its_logits_once(engine_of):
+    """However many sizes of steps there were: for a large vocabulary each would be megabytes."""
+    runner = engine_of("llama", slots=4).runner
+    first = runner.read(0, 0, prompt(16), [15])
+    for slot in range(4):
+        for length in (16, 32, 48):
+            assert np.shares_memory(first, runner.read(slot, 0, prompt(length), [length - 1]))
+    for count in (1, 2, 3, 4):
+        assert np.shares_memory(first, runner.write(prompt(count), [16] * count))
+    assert runner.read(0, 0, prompt(64), range(64)).shape == (64, tiny.VOCABULARY)

@@ -7,13 +7,15 @@ attention does, and that is the runner's, which keeps the keys and values and ha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from services.sampler.transformer.model.shape import Shape
+
+D = TypeVar("D")
 
 Rotation = tuple[Tensor, Tensor]
 """Cosines and sines of positions, [positions, head_dim / 2] each."""
@@ -90,6 +92,12 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     cos, sin = rotation
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def on_meta(build: Callable[[], D]) -> D:
+    """What ``build`` makes, without memory for its weights."""
+    with torch.device("meta"):
+        return build()
 
 
 def as_layers(modules: torch.nn.ModuleList) -> Sequence[Layer]:

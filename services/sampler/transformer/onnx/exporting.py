@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from services.common.export.graph import GraphSpec
-from services.sampler.transformer.model.decoder import rotate, transform
+from services.sampler.transformer.model.decoder import on_meta, rotate, transform
 from services.sampler.transformer.model.directory import describe, family_of
 from services.sampler.transformer.model.weights import Weights, fill
 
@@ -72,8 +72,7 @@ def graphs(folder: Path) -> Mapping[str, GraphSpec]:
     description = describe(folder)
     family = family_of(description)
     config = family.read_config(description.config)
-    with torch.device("meta"):
-        decoder = family.build(config)
+    decoder = on_meta(lambda: family.build(config))
     fill(decoder, Weights(folder), family.sources(config))
     decoder.eval()
     return {"model": GraphSpec(CachedDecoder(decoder), _example(config), _OUTPUTS, _FREE)}

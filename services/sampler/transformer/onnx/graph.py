@@ -22,7 +22,7 @@ from torch.onnx import ops
 
 from services.common.export.tracing import quiet
 from services.common.export.writers import forget_origin
-from services.sampler.transformer.model.decoder import Decoder, transform
+from services.sampler.transformer.model.decoder import Decoder, on_meta, transform
 from services.sampler.transformer.model.shape import Shape
 from services.sampler.transformer.onnx import int8
 
@@ -43,11 +43,7 @@ class Step(nn.Module):
         """``length``: the positions that a slot of the cache has."""
         super().__init__()
         self.decoder = decoder
-        rotation = decoder.rotation(torch.arange(length))
-        self.rotary = rotation is not None
-        cos, sin = rotation if rotation is not None else (None, None)
-        self.register_buffer("cos", cos)
-        self.register_buffer("sin", sin)
+        keep_rotation(self, decoder, length)
 
     def forward(
         self,
@@ -77,7 +73,7 @@ class Step(nn.Module):
                 {
                     "num_heads": shape.num_attention_heads,
                     "kv_num_heads": shape.num_key_value_heads,
-                    "do_rotary": int(self.rotary),
+                    "do_rotary": int(self.cos is not None),
                 },
                 dtypes=(q.dtype,) * 3,
                 shapes=(q.shape, past[0].shape, past[1].shape),
@@ -89,6 +85,14 @@ class Step(nn.Module):
 
         x = transform(self.decoder, ids.flatten(), positions.flatten(), attend)
         return self.decoder.unembed(x.index_select(0, rows)), new_keys, new_values
+
+
+def keep_rotation(module: nn.Module, decoder: Decoder, length: int) -> None:
+    """Give a module the buffers ``cos`` and ``sin`` [length, head_dim / 2]; None where nothing is turned."""
+    rotation = decoder.rotation(torch.arange(length))
+    cos, sin = rotation if rotation is not None else (None, None)
+    module.register_buffer("cos", cos)
+    module.register_buffer("sin", sin)
 
 
 class _RmsNorm(nn.Module):
@@ -106,14 +110,8 @@ class _RmsNorm(nn.Module):
 
 def write(build: Callable[[], Decoder], length: int, file: Path, precision: str) -> None:
     """Write the graph of the decoder that ``build`` makes, for slots of ``length`` positions."""
-    shape = build_on_meta(build).config
+    shape = on_meta(build).config
     export(lambda: Step(build(), length), lambda: _example(shape, length), _free(shape), file, precision)
-
-
-def build_on_meta(build: Callable[[], Decoder]) -> Decoder:
-    """The decoder without memory for its weights."""
-    with torch.device("meta"):
-        return build()
 
 
 def export(

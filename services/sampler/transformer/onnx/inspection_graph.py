@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from services.sampler.transformer.model.decoder import Decoder, rotate
-from services.sampler.transformer.onnx.graph import export
+from services.sampler.transformer.onnx.graph import export, keep_rotation
 
 OUTPUTS = ("embeddings", "norms", "readouts", "attention")
 
@@ -25,10 +25,7 @@ class Inspection(nn.Module):
         """``length``: the most positions of a prompt."""
         super().__init__()
         self.decoder = decoder
-        rotation = decoder.rotation(torch.arange(length))
-        cos, sin = rotation if rotation is not None else (None, None)
-        self.register_buffer("cos", cos)
-        self.register_buffer("sin", sin)
+        keep_rotation(self, decoder, length)
 
     def forward(self, ids: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Of a prompt's ids [tokens] and the positions ``chosen`` to show the attention of:

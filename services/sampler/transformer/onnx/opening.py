@@ -91,13 +91,13 @@ def _weights(
     """Every initialiser of the graph, read from the checkpoint one by one."""
     import torch
 
+    from services.sampler.transformer.model.decoder import on_meta
     from services.sampler.transformer.model.weights import Weights
     from services.sampler.transformer.onnx import int8
 
     weights = Weights(folder)
     sources = family.sources(config)
-    with torch.device("meta"):
-        decoder = family.build(dataclasses.replace(config, tie_word_embeddings=False))
+    decoder = on_meta(lambda: family.build(dataclasses.replace(config, tie_word_embeddings=False)))
     sources.setdefault("head.weight", sources["tokens.weight"])
     layers = {name: module for name, module in decoder.named_modules() if isinstance(module, torch.nn.Linear)}
     for name, parameter in decoder.named_parameters():

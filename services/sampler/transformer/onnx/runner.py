@@ -18,6 +18,9 @@ SPARE = 16
 _ROWS = 16
 """Products in floating point get a multiple of this many rows: else their sums depend on how many."""
 
+_KEPT = 512
+"""Bindings that are kept: one for each slot and number of blocks that prompts were read by."""
+
 Array = npt.NDArray[Any]
 
 
@@ -58,7 +61,8 @@ class OnnxRunner:
         self._cache = [np.zeros(part, np.float32) for _ in range(2 * layers)]
         self.bytes_per_position = 2 * layers * heads * sizes.head_dim * 4
         self._filled = np.zeros(part[0], np.int64)
-        self._bound: dict[tuple[int, int, int], _Bound] = {}
+        self._logits = np.zeros((part[0], self.vocabulary), np.float32)
+        self._bound: dict[tuple[int, int, int, int], _Bound] = {}
 
     def read(self, slot: int, start: int, ids: Ids, rows: Sequence[int]) -> Logits:
         """Append ``ids`` to one slot; see ``Runner``."""
@@ -123,28 +127,34 @@ class OnnxRunner:
 
     def _run(self, bound: _Bound) -> Logits:
         self._session.run_with_iobinding(bound.binding)
-        return bound.logits
+        return self._logits
 
     def _bind(self, first: int, slots: int, tokens: int, rows: int) -> _Bound:
-        """Inputs and outputs of these sizes; made once, for naming each cache to the session takes time."""
-        key = (first, slots, tokens) if slots == 1 else (0, slots, tokens)
-        found = self._bound.get(key)
-        if found is None or len(found.rows) != rows:
-            found = self._bound[key] = _Bound(
-                self._session.io_binding(), slots, tokens, rows, self.vocabulary
-            )
-            for name in self._names:
-                if not name.startswith(("keys_", "values_")):
-                    _input(found.binding, name, getattr(found, name))
-            layers = len(self._cache) // 2
-            _output(found.binding, self._session.get_outputs()[0].name, found.logits)
-            outputs = [each.name for each in self._session.get_outputs()[1:]]
-            inputs = [f"{kind}_{layer}" for kind in ("keys", "values") for layer in range(layers)]
-            for part, entered, left in zip(self._cache, inputs, outputs, strict=True):
-                view = part[first : first + slots]
-                _input(found.binding, entered, view)
-                _output(found.binding, left, view)
-        return found
+        """Inputs and outputs of these sizes; kept, for naming each cache to the session takes time."""
+        if rows > len(self._logits):
+            self._logits = np.zeros((rows, self.vocabulary), np.float32)
+            self._bound.clear()
+        key = (first, slots, tokens, rows)
+        if key not in self._bound:
+            if len(self._bound) >= _KEPT:
+                self._bound.clear()
+            self._bound[key] = self._name(first, _Bound(self._session.io_binding(), slots, tokens, rows))
+        return self._bound[key]
+
+    def _name(self, first: int, bound: _Bound) -> _Bound:
+        """Tell the session where everything is: caches are entered and left at the same place."""
+        for name in self._names:
+            if not name.startswith(("keys_", "values_")):
+                _input(bound.binding, name, getattr(bound, name))
+        logits, *outputs = (each.name for each in self._session.get_outputs())
+        _output(bound.binding, logits, self._logits[: len(bound.rows)])
+        layers = range(len(self._cache) // 2)
+        inputs = [f"{kind}_{layer}" for kind in ("keys", "values") for layer in layers]
+        for part, entered, left in zip(self._cache, inputs, outputs, strict=True):
+            view = part[first : first + len(bound.ids)]
+            _input(bound.binding, entered, view)
+            _output(bound.binding, left, view)
+        return bound
 
 
 def _up(count: int, multiple: int) -> int:
@@ -152,16 +162,15 @@ def _up(count: int, multiple: int) -> int:
 
 
 class _Bound:
-    """Arrays that the graph reads from and writes to, at fixed addresses."""
+    """Arrays that the graph reads from, at fixed addresses."""
 
-    def __init__(self, binding: Any, slots: int, tokens: int, rows: int, vocabulary: int) -> None:
+    def __init__(self, binding: Any, slots: int, tokens: int, rows: int) -> None:
         self.binding = binding
         self.ids = np.zeros((slots, tokens), np.int64)
         self.positions = np.zeros((slots, tokens), np.int64)
         self.last = np.zeros(slots, np.int32)
         self.longest = np.zeros(1, np.int32)
         self.rows = np.zeros(rows, np.int64)
-        self.logits = np.zeros((rows, vocabulary), np.float32)
 
 
 def _input(binding: Any, name: str, array: Array) -> None:
