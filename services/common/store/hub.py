@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
 from services.common.errors import Code, Reason, ServiceError, model_not_found
 from services.common.store.disk import staging
 from services.common.store.layer import Report
-from services.common.store.manifest import Kind, Manifest, ModelVersion, describe_files
+from services.common.store.manifest import MANIFEST_NAME, Kind, Manifest, ModelVersion, describe_files
 from services.common.store.reference import Reference
 from services.common.store.safety import PICKLE_SUFFIXES, SAFE_PATTERNS, SAFE_SUFFIXES, unsafe
 
@@ -116,7 +116,9 @@ def describe(name: str, version: str, folder: Path, layer: str) -> ModelVersion:
     names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
     refuse_pickles(name, names)
     architectures = [str(each) for each in config.get("architectures") or ()]
-    files = describe_files(folder, [each for each in names if Path(each).suffix in SAFE_SUFFIXES])
+    # The folder of a store's version is a directory too; its manifest is not one of the model's files.
+    safe = [each for each in names if Path(each).suffix in SAFE_SUFFIXES and each != MANIFEST_NAME]
+    files = describe_files(folder, safe)
     hashes = "".join(entry.sha256 for entry in files)
     manifest = Manifest(
         name=name,

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from services.common.store import Kind
+from services.common.store import Kind, ModelStore
 from services.finetune.recipes.version import Corpus, publish
 from tests.unit.sampler import language_models as tiny
 
@@ -45,6 +45,15 @@ def test_a_prepared_model_is_served_without_torch(tmp_path):
     served = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert served.returncode == 0, served.stderr
     assert not (tmp_path / "cache" / "exports").exists()
+
+
+async def test_a_stores_version_is_a_directory_too(tmp_path):
+    """``file:`` may name it; what the store says of it is not among the files."""
+    folder = tiny.write("llama", tmp_path / "tiny" / "1")
+    publish(Corpus([]), folder, Kind.LANGUAGE_MODEL, "llama", {}, {})
+    version = await ModelStore([], tmp_path / "cache", [tmp_path]).resolve(f"file:{folder}")
+    assert version.manifest.kind == Kind.LANGUAGE_MODEL
+    assert "model.json" not in {entry.path for entry in version.manifest.files}
 
 
 def test_a_model_that_cannot_be_prepared_is_named(tmp_path):
