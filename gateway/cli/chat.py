@@ -10,7 +10,7 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.connection import connect
-from gateway.cli.text import MaxTokens, Model, Seed, Temperature, TopP
+from gateway.cli.text import Adapter, MaxTokens, Model, Seed, Temperature, TopP
 from pequod.sampler.v1 import (
     CONTEXT_OVERFLOW_SLIDE,
     ChatMessage,
@@ -29,6 +29,7 @@ def chat(
     top_p: TopP = None,
     seed: Seed = None,
     max_tokens: MaxTokens = None,
+    adapter: Adapter = "",
 ) -> None:
     """Talk to a model that has a chat template; one without is refused with the reason."""
     said = [ChatMessage(role="system", content=system)] if system else []
@@ -41,6 +42,7 @@ def chat(
                 sampling=Sampling(temperature=temperature, top_p=top_p, seed=seed),
                 stopping=Stopping(max_tokens=max_tokens),
                 overflow=CONTEXT_OVERFLOW_SLIDE,
+                adapter=adapter,
             )
             answer = ""
             for piece in client.sampler.GenerateStream(request):

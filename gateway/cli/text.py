@@ -48,6 +48,7 @@ Stop = Annotated[list[str] | None, typer.Option(help="Text that ends the complet
 Schema = Annotated[
     str | None, typer.Option(help="JSON Schema that the text must fit, or @FILE that holds one.")
 ]
+Adapter = Annotated[str, typer.Option(help="LoRA adapter to apply, a model reference.")]
 Smooth = Annotated[SmoothingChoice | None, typer.Option(help="How unseen n-grams are treated.")]
 
 
@@ -62,6 +63,7 @@ def text(
     max_tokens: MaxTokens = None,
     stop: Stop = None,
     json_schema: Schema = None,
+    adapter: Adapter = "",
     smoothing: Smooth = None,
     as_json: output.Json = False,
 ) -> None:
@@ -73,6 +75,7 @@ def text(
         stopping=Stopping(max_tokens=max_tokens, stop=stop or []),
         structured=StructuredOutput(json_schema=_schema(json_schema)) if json_schema else None,
         ngram=_ngram(order, smoothing),
+        adapter=adapter,
     )
     with connect() as client:
         if as_json:
@@ -93,6 +96,7 @@ def next_tokens(
     temperature: Temperature = None,
     top_p: TopP = None,
     top_k: TopK = None,
+    adapter: Adapter = "",
     smoothing: Smooth = None,
     limit: Annotated[int, typer.Option(help="Rows of the table.", min=1, max=1000)] = 10,
     as_json: output.Json = False,
@@ -104,6 +108,7 @@ def next_tokens(
         sampling=Sampling(temperature=temperature, top_p=top_p, top_k=top_k),
         limit=limit,
         ngram=_ngram(order, smoothing),
+        adapter=adapter,
     )
     with connect() as client:
         reply = client.sampler.NextTokens(request)

@@ -20,9 +20,8 @@ from services.common.settings import from_environment
 from services.common.store import ModelStore
 from services.common.store.settings import StoreSettings
 from services.common.threads import cap_threads, threads_for
-from services.sampler.engine import Engine
 from services.sampler.exporting import graphs_of
-from services.sampler.loader import EngineLoader
+from services.sampler.loader import EngineLoader, Loaded
 from services.sampler.scheduler import Limits, Scheduler
 from services.sampler.servicer import SamplerServicer
 from services.sampler.settings import SamplerSettings
@@ -39,7 +38,7 @@ class SamplerProcess:
         self._settings = settings
         store = models.open()
         self._exporter = StoreExporter(models.cache, graphs_of)
-        self._manager: ModelManager[Engine] = ModelManager(
+        self._manager: ModelManager[Loaded] = ModelManager(
             store, _loader(store, settings), metrics, models.memory_bytes, models.load_wait
         )
         self._scheduler = Scheduler(metrics, Limits(settings.max_running, settings.max_waiting))
@@ -65,7 +64,14 @@ class SamplerProcess:
 
 def _loader(store: ModelStore, settings: SamplerSettings) -> EngineLoader:
     """Transformers run with this process's share of the cores."""
-    placement = Placement(settings.precision, threads_for(len(SERVICES)), settings.slots, settings.context)
+    placement = Placement(
+        settings.precision,
+        threads_for(len(SERVICES)),
+        settings.slots,
+        settings.context,
+        settings.adapters,
+        settings.adapter_rank,
+    )
     return EngineLoader(store, placement, Budget(settings.cache_bytes, settings.prefix_bytes))
 
 

@@ -37,6 +37,8 @@ class Traits:
     """How a conversation becomes a prompt; None for a model without a chat template."""
     forms: Forms | None = None
     """How text is held to a form; None for models that cannot."""
+    adapters: Adapters | None = None
+    """Which adapters can change it; None for models that none can."""
 
     @property
     def is_ngram(self) -> bool:
@@ -81,6 +83,23 @@ class Forms(Protocol):
 
     def compile(self, kind: FormKind, text: str) -> Form:
         """The form that ``text`` describes. Raises INVALID_ARGUMENT with what is wrong with it."""
+        ...
+
+
+class Adapter(Protocol):
+    """Changes of a model's weights that a request can ask for."""
+
+    @property
+    def key(self) -> str:
+        """Tells apart adapters that give different results."""
+        ...
+
+
+class Adapters(Protocol):
+    """The adapters that a model takes."""
+
+    def admit(self, adapter: Adapter) -> None:
+        """Make ready for an adapter, which may take a while. INVALID_ARGUMENT for one that does not fit."""
         ...
 
 

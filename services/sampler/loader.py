@@ -16,15 +16,22 @@ from services.sampler.ngrams.engine import NgramEngine
 from services.sampler.sequence import Plan, Sequence, Stopping, Task
 from services.sampler.transformer import loading
 from services.sampler.transformer.engine import TransformerEngine
+from services.sampler.transformer.lora.adapter import Adapter
+from services.sampler.transformer.lora.adapter import read as read_adapter
 from services.sampler.transformer.onnx.opening import Placement
 
+Loaded = Engine | Adapter
+"""What is kept in memory: models, and adapters for them."""
+
 _WARM_UP_SYMBOLS = 32
+_FLOATS_PER_HALF = 2
+"""Adapters are stored in 16 bits or more and held in 32."""
 
 
 class EngineLoader:
     """What the residency manager asks of a service: from files to an engine."""
 
-    kinds: frozenset[str] = frozenset({Kind.NGRAM, Kind.LANGUAGE_MODEL})
+    kinds: frozenset[str] = frozenset({Kind.NGRAM, Kind.LANGUAGE_MODEL, Kind.ADAPTER})
 
     def __init__(
         self,
@@ -41,20 +48,26 @@ class EngineLoader:
         """An estimate from the sizes of the files."""
         if version.manifest.kind == Kind.LANGUAGE_MODEL:
             return loading.memory_bytes(version, path, self._placement, self._budget)
+        if version.manifest.kind == Kind.ADAPTER:
+            return _FLOATS_PER_HALF * version.manifest.size_bytes
         family = load_family(families, version.manifest.family)
         return int(family.BYTES_PER_FILE_BYTE * version.manifest.size_bytes)
 
-    def load(self, version: ModelVersion, path: Path) -> Engine:
-        """An engine over the files in ``path``. FAILED_PRECONDITION, LOAD_FAILED, when they make none."""
+    def load(self, version: ModelVersion, path: Path) -> Loaded:
+        """What the files in ``path`` make. FAILED_PRECONDITION, LOAD_FAILED, when they make nothing."""
         derive = partial(self._store.derive_now, version)
         with load_failures(version):
             if version.manifest.kind == Kind.LANGUAGE_MODEL:
                 return loading.load(version, path, derive, self._placement, self._budget)
+            if version.manifest.kind == Kind.ADAPTER:
+                return read_adapter(str(version), version.manifest.digest, path)
             family = load_family(families, version.manifest.family)
             return NgramEngine(version.name, family.load(version.manifest.config, path, derive))
 
-    def warm_up(self, model: Engine) -> None:
+    def warm_up(self, model: Loaded) -> None:
         """Draw a few symbols. A model that cannot is not fit to serve: its error is raised."""
+        if isinstance(model, Adapter):
+            return
         prompt = np.array([] if model.traits.is_ngram else [model.traits.bos or 0], np.int64)
         sequence = Sequence(
             Plan(Task.GENERATE, prompt, stopping=Stopping(_WARM_UP_SYMBOLS)), 0, model.alphabet
@@ -65,7 +78,7 @@ class EngineLoader:
                 raise output.error
         model.release(sequence)
 
-    def close(self, model: Engine) -> None:
+    def close(self, model: Loaded) -> None:
         """Let go of a runner; mapped files close when the last array over them is gone."""
         if isinstance(model, TransformerEngine):
             model.close()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from services.common.errors import invalid, unsupported
-from services.sampler.engine import Form, Traits
+from services.sampler.engine import Adapter, Form, Traits
 from services.sampler.ngrams.alphabet import Alphabet, Ids
 from services.sampler.ngrams.chain import NgramOptions
 from services.sampler.request import Question, Request, Source
@@ -21,9 +21,13 @@ LOOKED_AT = 1024
 """Tokens of a prompt that may be looked into: attention grows with their square."""
 
 
-def plan(request: Request, model: str, traits: Traits, alphabet: Alphabet) -> Plan:
-    """What ``request`` asks of a model with these traits, in that model's symbols."""
-    _check_features(request, model, traits)
+def plan(
+    request: Request, model: str, traits: Traits, alphabet: Alphabet, adapter: Adapter | None = None
+) -> Plan:
+    """What ``request`` asks of a model with these traits, in that model's symbols; ``adapter`` is its own."""
+    check_features(request, model, traits)
+    if adapter is not None and traits.adapters is not None:
+        traits.adapters.admit(adapter)
     size = traits.vocabulary_size
     _check_ids("sampling.logit_bias", (symbol for symbol, _ in request.sampling.logit_bias), size)
     _check_ids("stopping.stop_ids", request.stopping.stop_ids, size)
@@ -46,6 +50,7 @@ def plan(request: Request, model: str, traits: Traits, alphabet: Alphabet) -> Pl
         top=request.top,
         rows=request.rows,
         form=_form(request, traits),
+        adapter=adapter,
     )
     _check_reported(request, planned)
     return planned
@@ -58,7 +63,7 @@ def plan_look(question: Question, model: str, traits: Traits, alphabet: Alphabet
     source = question.source
     _check_chat(source, model, traits)
     if question.adapter:
-        raise unsupported(f"adapter: model {model!r} does not support it")
+        raise unsupported("adapter: looking inside a model with an adapter is not supported")
     _check_ids(source.field, source.ids, traits.vocabulary_size)
     ids = _encode(source, traits, alphabet)
     _check_begins(source, ids)
@@ -74,8 +79,8 @@ def plan_look(question: Question, model: str, traits: Traits, alphabet: Alphabet
     return ids, np.array(chosen if question.attention else (), np.int64)
 
 
-def _check_features(request: Request, model: str, traits: Traits) -> None:
-    """Refuse fields that this model does not understand."""
+def check_features(request: Request, model: str, traits: Traits) -> None:
+    """Refuse fields that this model does not understand. FAILED_PRECONDITION, UNSUPPORTED."""
     asked = {
         "chat": request.source.field == "chat",
         "adapter": request.adapter,
@@ -88,8 +93,8 @@ def _check_features(request: Request, model: str, traits: Traits) -> None:
     if request.ngram.given:
         raise invalid("ngram", f"is for n-gram models, and {model!r} is none")
     _check_chat(request.source, model, traits)
-    if asked["adapter"]:
-        raise unsupported(f"adapter: model {model!r} does not support it")
+    if request.adapter and traits.adapters is None:
+        raise unsupported(f"adapter: model {model!r} takes none here (PEQUOD_SAMPLER_ADAPTERS)")
 
 
 def _check_chat(source: Source, model: str, traits: Traits) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from services.sampler.engine import Finish, Form, Output, Position, Table
+from services.sampler.engine import Adapter, Finish, Form, Output, Position, Table
 from services.sampler.ngrams.alphabet import Alphabet, Ids
 from services.sampler.ngrams.chain import NgramOptions
 from services.sampler.sampling import Sampling
@@ -56,6 +56,8 @@ class Plan:
     """Rows of the table of next symbols."""
     form: Form | None = None
     """What the text must look like."""
+    adapter: Adapter | None = None
+    """What changes the model for it."""
 
 
 class Sequence:

@@ -10,18 +10,21 @@ from dataclasses import dataclass, replace
 
 from pequod.common.v1 import Usage
 from pequod.sampler import v1
+from services.common.errors import invalid
 from services.common.residency import ModelManager
 from services.common.rpc.usage import Context, accepted, deadline_of, report
 from services.common.store import ModelVersion
 from services.sampler import replies
 from services.sampler.engine import Engine, Output
-from services.sampler.planning import plan, plan_look
+from services.sampler.loader import Loaded
+from services.sampler.planning import check_features, plan, plan_look
 from services.sampler.request import Request, read_generate, read_inspect, read_score, read_table
 from services.sampler.scheduler import Scheduler, Ticket, Timing
 from services.sampler.sequence import Plan, Sequence
+from services.sampler.transformer.lora.adapter import Adapter
 
 _QUICK_CHARACTERS = 4096
-"""Prompts up to this long are encoded on the event loop, longer ones and forms in a thread."""
+"""Prompts up to this long are encoded on the event loop; longer ones, forms and adapters take a thread."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class SamplerServicer(v1.SamplerServiceServicer):
     """The sampler's RPCs. It keeps no state of its own."""
 
     def __init__(
-        self, manager: ModelManager[Engine], scheduler: Scheduler, default_model: str, max_tokens: int
+        self, manager: ModelManager[Loaded], scheduler: Scheduler, default_model: str, max_tokens: int
     ) -> None:
         """``max_tokens`` is the most symbols a completion may have."""
         self._manager = manager
@@ -107,8 +110,7 @@ class SamplerServicer(v1.SamplerServiceServicer):
     async def Inspect(self, request: v1.InspectRequest, context: Context) -> v1.InspectResponse:
         """The three phases of a transformer on a prompt."""
         question = read_inspect(request)
-        async with self._manager.use(request.model or self._default_model) as resident:
-            engine, version = resident.model, resident.version
+        async with self._model(request.model) as (engine, version):
             ids, chosen = plan_look(question, version.name, engine.traits, engine.alphabet)
             await accepted(context)
             started = time.perf_counter()
@@ -119,11 +121,35 @@ class SamplerServicer(v1.SamplerServiceServicer):
         return replies.inside(inside, ids.tolist(), question, engine.alphabet, used)
 
     @contextlib.asynccontextmanager
+    async def _model(self, reference: str) -> AsyncIterator[tuple[Engine, ModelVersion]]:
+        """Hold the model that a request names, or the default one."""
+        async with self._manager.use(reference or self._default_model) as resident:
+            if isinstance(resident.model, Adapter):
+                raise invalid("model", f"{resident.version} is an adapter; name its model, and it in adapter")
+            yield resident.model, resident.version
+
+    @contextlib.asynccontextmanager
+    async def _adapter(
+        self, wanted: Request, engine: Engine, version: ModelVersion
+    ) -> AsyncIterator[Adapter | None]:
+        """Hold the adapter that a request names, if its model takes any."""
+        if not wanted.adapter:
+            yield None
+            return
+        check_features(wanted, version.name, engine.traits)
+        async with self._manager.use(wanted.adapter) as resident:
+            if not isinstance(resident.model, Adapter):
+                raise invalid("adapter", f"{resident.version} is a model and no adapter")
+            yield resident.model
+
+    @contextlib.asynccontextmanager
     async def _run(self, wanted: Request, model: str, echo: bool, context: Context) -> AsyncIterator[_Run]:
         """Hold the model and a place in the scheduler while the block runs; work has begun when it starts."""
-        async with self._manager.use(model or self._default_model) as resident:
-            engine, version = resident.model, resident.version
-            planned = await _plan(wanted, version.name, engine)
+        async with (
+            self._model(model) as (engine, version),
+            self._adapter(wanted, engine, version) as adapter,
+        ):
+            planned = await _plan(wanted, version.name, engine, adapter)
             sequences = [
                 Sequence(_without_prompt_logprobs(planned) if index else planned, index, engine.alphabet)
                 for index in range(wanted.best_of)
@@ -135,10 +161,11 @@ class SamplerServicer(v1.SamplerServiceServicer):
                 yield _Run(ticket, engine, version, planned, prompt)
 
 
-async def _plan(wanted: Request, model: str, engine: Engine) -> Plan:
-    if len(wanted.source.text) <= _QUICK_CHARACTERS and wanted.structured is None:
+async def _plan(wanted: Request, model: str, engine: Engine, adapter: Adapter | None) -> Plan:
+    is_quick = len(wanted.source.text) <= _QUICK_CHARACTERS and wanted.structured is None and adapter is None
+    if is_quick:
         return plan(wanted, model, engine.traits, engine.alphabet)
-    return await asyncio.to_thread(plan, wanted, model, engine.traits, engine.alphabet)
+    return await asyncio.to_thread(plan, wanted, model, engine.traits, engine.alphabet, adapter)
 
 
 def _without_prompt_logprobs(planned: Plan) -> Plan:

@@ -65,3 +65,17 @@ class SamplerSettings:
         help="Kept beginnings of prompts of one transformer; 0 keeps none.",
         minimum=0,
     )
+    adapters: int = setting(
+        4,
+        env="PEQUOD_SAMPLER_ADAPTERS",
+        help="Adapters of one transformer in steps at the same time; 0 takes none.",
+        minimum=0,
+        maximum=64,
+    )
+    adapter_rank: int = setting(
+        16,
+        env="PEQUOD_SAMPLER_ADAPTER_RANK",
+        help="The largest rank of an adapter; a larger one costs speed.",
+        minimum=1,
+        maximum=256,
+    )

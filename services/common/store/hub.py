@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,6 +31,8 @@ from services.common.store.safety import PICKLE_SUFFIXES, SAFE_PATTERNS, SAFE_SU
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
+_CONFIGS = ("config.json", "adapter_config.json")
+"""What tells a model from an adapter; where there are both, it is a model."""
 _UNREACHABLE = (HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
 
 
@@ -108,14 +110,14 @@ class Hub:
 
 
 def describe(name: str, version: str, folder: Path, layer: str) -> ModelVersion:
-    """A manifest for a Hugging Face directory, from its ``config.json`` and its safe files.
+    """A manifest for a Hugging Face directory, a model's or PEFT's, from its config and its safe files.
 
     ``version`` "" stands for one made of the files' hashes.
     """
-    config = _config(name, folder)
+    file, config = _config(name, folder)
     names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
     refuse_pickles(name, names)
-    architectures = [str(each) for each in config.get("architectures") or ()]
+    kind, family = _kind(file, config)
     # The folder of a store's version is a directory too; its manifest is not one of the model's files.
     safe = [each for each in names if Path(each).suffix in SAFE_SUFFIXES and each != MANIFEST_NAME]
     files = describe_files(folder, safe)
@@ -123,21 +125,26 @@ def describe(name: str, version: str, folder: Path, layer: str) -> ModelVersion:
     manifest = Manifest(
         name=name,
         version=version or hashlib.sha256(hashes.encode()).hexdigest()[:12],
-        kind=_kind(architectures),
-        family=str(config.get("model_type", "")),
+        kind=kind,
+        family=family,
         config=config,
         files=files,
-        created=datetime.fromtimestamp((folder / "config.json").stat().st_mtime, UTC),
+        created=datetime.fromtimestamp(file.stat().st_mtime, UTC),
     )
     return ModelVersion(manifest, layer)
 
 
-def _kind(architectures: Sequence[str]) -> Kind:
+def _kind(file: Path, config: dict[str, Any]) -> tuple[Kind, str]:
+    """Kind and family of what ``config``, read from ``file``, describes."""
+    if file.name != _CONFIGS[0]:
+        return Kind.ADAPTER, str(config.get("peft_type", "")).lower()
+    family = str(config.get("model_type", ""))
+    architectures = [str(each) for each in config.get("architectures") or ()]
     if any(each.endswith(_CAUSAL) for each in architectures):
-        return Kind.LANGUAGE_MODEL
+        return Kind.LANGUAGE_MODEL, family
     if any(each.endswith("ForSequenceClassification") for each in architectures):
-        return Kind.RERANKER
-    return Kind.TEXT_EMBEDDER
+        return Kind.RERANKER, family
+    return Kind.TEXT_EMBEDDER, family
 
 
 def refuse_pickles(name: str, files: Iterable[str]) -> None:
@@ -147,15 +154,16 @@ def refuse_pickles(name: str, files: Iterable[str]) -> None:
         raise unsafe(f"{name} has its weights only as pickles, which can run code when read; use safetensors")
 
 
-def _config(name: str, folder: Path) -> dict[str, Any]:
-    file = folder / "config.json"
+def _config(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The file that describes what the folder holds, and what it says."""
+    file = next((folder / each for each in _CONFIGS if (folder / each).is_file()), None)
+    if file is None:
+        raise model_not_found(name, ())
     try:
         # Python's json reads NaN and Infinity, which JSON has not; they are kept as words.
-        return dict(json.loads(file.read_text(), parse_constant=str))
-    except FileNotFoundError:
-        raise model_not_found(name, ()) from None
+        return file, dict(json.loads(file.read_text(), parse_constant=str))
     except (ValueError, TypeError, RecursionError):
-        raise unsafe(f"{name}: config.json is no JSON object") from None
+        raise unsafe(f"{name}: {file.name} is no JSON object") from None
 
 
 def _raise_unreachable(name: str, cause: Exception) -> NoReturn:

@@ -21,6 +21,8 @@ from services.sampler.sequence import Sequence, Task
 from services.sampler.transformer import answers
 from services.sampler.transformer.choice import choose, log_sum_of
 from services.sampler.transformer.forms import Form, Matcher
+from services.sampler.transformer.lora.adapter import Adapter
+from services.sampler.transformer.lora.places import NONE, Places
 from services.sampler.transformer.onnx.inspector import Inspector
 from services.sampler.transformer.prefixes import BLOCK, Prefixes
 from services.sampler.transformer.runner import Logits, Runner
@@ -48,6 +50,9 @@ class _Row:
     matcher: Matcher | None = None
     """Where the text stands in the form that it must have."""
     seat: Seat | None = None
+    adapter: Adapter | None = None
+    place: int = NONE
+    """Where the runner has the adapter while there is a seat."""
     numbers: deque[float] = field(default_factory=deque)
     """The next ones of the sequence's random stream."""
 
@@ -60,6 +65,11 @@ class _Row:
             count = min(_NUMBERS, self.sequence.room)
             self.numbers.extend(uniforms(plan.seed, self.sequence.index, self.sequence.produced, count))
         return self.numbers.popleft()
+
+    @property
+    def key(self) -> str:
+        """Tells apart what the same tokens give with other weights."""
+        return self.adapter.key if self.adapter else ""
 
     @property
     def is_reading(self) -> bool:
@@ -79,6 +89,7 @@ class TransformerEngine:
     """Positions that all slots together may fill."""
     prefixes: Prefixes
     inspector: Inspector
+    adapters: Places
     joint: bool = True
     """Whether blocks read together give what blocks read one by one give, to the bit."""
     clock: Callable[[], float] = time.perf_counter
@@ -130,7 +141,9 @@ class TransformerEngine:
             history = History(self.traits.vocabulary_size, plan.prompt) if plan.sampling.looks_back else None
             ids = plan.prompt.tolist()
             matcher = plan.form.start() if isinstance(plan.form, Form) else None
-            row = self._rows[sequence] = _Row(sequence, ids, len(ids), history, matcher)
+            adapter = plan.adapter if isinstance(plan.adapter, Adapter) else None
+            row = _Row(sequence, ids, len(ids), history, matcher, adapter=adapter)
+            self._rows[sequence] = row
         return row
 
     def _make_room(self, rows: list[_Row]) -> None:
@@ -139,23 +152,38 @@ class TransformerEngine:
         while len(seated) > 1 and self._slots.positions + len(self._slots.writers) > self.positions:
             self._stand(seated.pop())
             self.figures.preemptions += 1
+        places = True
         for row in rows:
-            if row.seat is None and not self._sit(row):
+            if row.seat is not None or (row.adapter and not places):
+                continue
+            if not self._has_room(row):
                 break
+            # Whoever waits for an adapter's place lets only those pass that need none.
+            places = self._sit(row) and places
+
+    def _has_room(self, row: _Row) -> bool:
+        """Whether there are a slot and positions for a sequence, its next tokens and the writers'."""
+        wanted = self._slots.positions + len(row.ids) + len(self._slots.writers) + 1
+        return not self._slots.is_full and (not self._slots.taken or wanted <= self.positions)
 
     def _sit(self, row: _Row) -> bool:
-        """Seat a sequence, with what is kept of its prompt. Room for its next tokens is asked for as well."""
-        wanted = self._slots.positions + len(row.ids) + len(self._slots.writers) + 1
-        if self._slots.taken and wanted > self.positions:
+        """Seat a sequence, with what is kept of its prompt; False while its adapter has no place."""
+        try:
+            place = self.adapters.take(row.adapter)
+        except Exception as error:
+            row.sequence.fail(error)
+            return True
+        if place is None:
             return False
-        row.seat = self._slots.sit()
-        if row.seat is not None and row.sequence.plan.task is not Task.SCORE:
+        row.seat, row.place = self._slots.sit(), place
+        if row.sequence.plan.task is not Task.SCORE:
             self._reuse(row, row.seat)
-        return row.seat is not None
+        return True
 
     def _stand(self, row: _Row) -> None:
         if row.seat is not None:
             self._slots.leave(row.seat)
+            self.adapters.leave(row.adapter)
             row.seat = None
 
     def _reuse(self, row: _Row, seat: Seat) -> None:
@@ -163,7 +191,7 @@ class TransformerEngine:
         if row.sequence.unread:
             return  # each position's probabilities are wanted
         ids = np.array(row.ids[: _last_block(row.prompt)], np.int64)
-        for block in self.prefixes.find(ids):
+        for block in self.prefixes.find(ids, row.key):
             self.runner.restore(seat.slot, seat.length, block)
             seat.length += BLOCK
         self.figures.prefix_hits += seat.length
@@ -176,7 +204,7 @@ class TransformerEngine:
         by_seat = {row.seat: row for row in self._rows.values() if row.seat is not None}
         rows = [by_seat[seat] for seat in seats]
         ids = np.array([row.ids[seat.length] for row, seat in zip(rows, seats, strict=True)], np.int64)
-        logits = self.runner.write(ids, [seat.length for seat in seats])
+        logits = self.runner.write(ids, [seat.length for seat in seats], [row.place for row in rows])
         for seat in seats:
             seat.length += 1
         self._advance(rows, logits)
@@ -202,7 +230,8 @@ class TransformerEngine:
         wanted = self._wanted_rows(row, begin, end)
         started = self.clock()
         try:
-            logits = self.runner.read(seat.slot, begin, np.array(row.ids[begin:end], np.int64), wanted)
+            ids = np.array(row.ids[begin:end], np.int64)
+            logits = self.runner.read(seat.slot, begin, ids, wanted, row.place)
         except Exception as error:
             row.sequence.fail(error)
             return 1
@@ -236,7 +265,7 @@ class TransformerEngine:
 
     def _keep_blocks(self, row: _Row, seat: Seat) -> None:
         ids = np.array(row.ids[: row.prompt], np.int64)
-        for number, name in self.prefixes.missing(ids):
+        for number, name in self.prefixes.missing(ids, row.key):
             self.prefixes.keep(name, self.runner.save(seat.slot, number * BLOCK, BLOCK))
 
     def _advance(self, rows: list[_Row], logits: Logits) -> None:

@@ -12,10 +12,12 @@ from services.common.store.derived import Derive
 from services.sampler.engine import Traits
 from services.sampler.transformer.engine import TransformerEngine
 from services.sampler.transformer.forms import Forms
+from services.sampler.transformer.lora.admission import Admission
+from services.sampler.transformer.lora.places import Places
 from services.sampler.transformer.model.chat import ChatTemplate
 from services.sampler.transformer.model.directory import TOKENIZER_FILE, Description, describe
 from services.sampler.transformer.model.vocabulary import Vocabulary
-from services.sampler.transformer.onnx.opening import Placement, open_model
+from services.sampler.transformer.onnx.opening import Opened, Placement, open_model
 from services.sampler.transformer.prefixes import BLOCK, Prefixes
 from services.sampler.transformer.runner import Runner
 
@@ -45,11 +47,12 @@ def load(
     return TransformerEngine(
         name=version.name,
         alphabet=vocabulary,
-        traits=_traits(description, vocabulary, runner),
+        traits=_traits(description, vocabulary, opened),
         runner=runner,
         positions=max(budget.cache_bytes // runner.bytes_per_position, runner.length),
         prefixes=Prefixes(budget.prefix_bytes),
         inspector=opened.inspector,
+        adapters=Places(runner, opened.linears),
         joint=reads_jointly(runner),
     )
 
@@ -79,8 +82,8 @@ def reads_jointly(runner: Runner) -> bool:
     return np.array_equal(together, apart) and np.array_equal(kept, runner.save(0, 0, total))
 
 
-def _traits(description: Description, vocabulary: Vocabulary, runner: Runner) -> Traits:
-    template = description.chat_template
+def _traits(description: Description, vocabulary: Vocabulary, opened: Opened) -> Traits:
+    template, runner = description.chat_template, opened.runner
     return Traits(
         vocabulary_size=runner.vocabulary,
         window=runner.length,
@@ -89,4 +92,5 @@ def _traits(description: Description, vocabulary: Vocabulary, runner: Runner) ->
         layers=runner.layers,
         forms=Forms(vocabulary.file, runner.vocabulary, description.eos),
         chat=ChatTemplate(template, description.special_tokens, vocabulary) if template else None,
+        adapters=Admission(opened.linears, runner.open_adapted) if runner.adapters else None,
     )

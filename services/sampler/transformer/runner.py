@@ -12,13 +12,15 @@ Ids = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
 Block = npt.NDArray[np.generic]
 """Keys and values of some positions, as a runner lays them out."""
+Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""What an adapter adds to a layer: x @ down @ up."""
 
 
 class Runner(Protocol):
     """A cache of ``slots`` slots of ``length`` positions each, and the two ways to fill it.
 
-    One numeric path: what a slot gets depends on its own tokens and how they were cut, never on other slots.
-    Arrays returned are the runner's own and hold until its next call.
+    One numeric path: what a slot gets depends on its own tokens, its adapter and how they were cut, never on
+    other slots. Arrays returned are the runner's own and hold until its next call.
     """
 
     slots: int
@@ -26,13 +28,26 @@ class Runner(Protocol):
     vocabulary: int
     layers: int
     bytes_per_position: int
+    adapters: int
+    """How many adapters it holds at once, in the places 1 .. ``adapters``; place 0 changes nothing."""
 
-    def read(self, slot: int, start: int, ids: Ids, rows: Sequence[int]) -> Logits:
+    def read(self, slot: int, start: int, ids: Ids, rows: Sequence[int], adapter: int = 0) -> Logits:
         """Append ``ids`` [n] to ``slot``, which holds ``start`` positions; logits [rows, vocabulary]."""
         ...
 
-    def write(self, ids: Ids, lengths: Sequence[int]) -> Logits:
-        """Append one id to each of the first n slots, which hold ``lengths``; logits [n, vocabulary]."""
+    def write(self, ids: Ids, lengths: Sequence[int], adapters: Sequence[int] = ()) -> Logits:
+        """Append one id to each of the first n slots, which hold ``lengths``; logits [n, vocabulary].
+
+        ``adapters``: each slot's; empty: none.
+        """
+        ...
+
+    def open_adapted(self) -> None:
+        """Make ready to take adapters, which takes a while the first time; from any thread."""
+        ...
+
+    def attach(self, place: int, factors: Sequence[Pair]) -> None:
+        """Put an adapter into a place that no slot uses: what ``Linears.factors`` gives."""
         ...
 
     def move(self, source: int, target: int, length: int) -> None:

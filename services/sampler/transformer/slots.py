@@ -39,12 +39,15 @@ class Slots:
         """How many positions are filled."""
         return sum(seat.length for seat in (*self.writers, *self.readers.values()))
 
-    def sit(self) -> Seat | None:
-        """A seat to read into; None when every slot is taken."""
+    @property
+    def is_full(self) -> bool:
+        """Whether every slot is taken."""
+        return self.taken == self.runner.slots
+
+    def sit(self) -> Seat:
+        """A seat to read into; there must be a free one."""
         free = (slot for slot in range(len(self.writers), self.runner.slots) if slot not in self.readers)
-        slot = next(free, None)
-        if slot is None:
-            return None
+        slot = next(free)
         seat = self.readers[slot] = Seat(slot)
         return seat
 

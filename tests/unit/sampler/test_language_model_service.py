@@ -12,11 +12,13 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from pequod.common.v1 import TokenIds
+from pequod.model import v1 as model_v1
 from pequod.sampler import v1
 from services.common.metrics import Metrics
 from services.common.store.settings import StoreSettings
 from services.sampler.__main__ import SamplerProcess
 from services.sampler.settings import SamplerSettings
+from tests.unit.sampler import adapters as lora
 from tests.unit.sampler import language_models as tiny
 from tests.unit.serving import refused, serving
 
@@ -30,6 +32,10 @@ def hub(tmp_path_factory):
     tiny.write("llama", root / "plain")
     tiny.write("llama", root / "chat", chat=True)
     tiny.write("gpt2", root / "gpt2")
+    lora.write(root / "plain", root / "poet", 1, ["q_proj", "down_proj"])
+    lora.write(root / "plain", root / "pirate", 2, ["up_proj", "lm_head"])
+    lora.write(root / "gpt2", root / "foreign", 3, ["c_attn"])
+    lora.write(root / "plain", root / "wide", 4, ["q_proj"], r=64)
     return root
 
 
@@ -47,12 +53,17 @@ async def service(hub, cache, tmp_path):
     )
     settings = SamplerSettings(default_model=f"file:{hub}/plain", preload=(), slots=4, cache_bytes=2**20)
     async with serving(SamplerProcess(settings, stores, metrics), metrics) as channel:
-        yield v1.SamplerServiceStub(channel), metrics
+        yield channel, metrics
 
 
 @pytest.fixture
-def sampler(service):
+def channel(service):
     return service[0]
+
+
+@pytest.fixture
+def sampler(channel):
+    return v1.SamplerServiceStub(channel)
 
 
 def generate(**fields) -> v1.GenerateRequest:
@@ -75,6 +86,52 @@ async def test_text_is_the_same_whole_and_streamed(sampler):
         assert given[-1].finish_reason == completion.finish_reason
     assert len({completion.text for completion in whole.completions}) == 3
     assert whole.usage.model.endswith("/plain")
+
+
+async def test_each_request_has_its_own_adapter(sampler, hub):
+    """Three in one batch, as each one alone."""
+    references = ["", f"file:{hub}/poet", f"file:{hub}/pirate"]
+    requests = [generate(adapter=reference, sampling=GREEDY) for reference in references]
+    alone = [(await sampler.Generate(request)).completions[0] for request in requests]
+    together = await asyncio.gather(*(sampler.Generate(request) for request in requests))
+    assert [reply.completions[0] for reply in together] == alone
+    assert len({completion.text for completion in alone}) == 3
+    tables = [await sampler.NextTokens(v1.NextTokensRequest(prompt="Call", adapter=r)) for r in references]
+    assert len({table.tokens[0].logprob for table in tables}) == 3
+
+
+async def test_an_adapter_is_loaded_and_let_go_like_a_model(channel, sampler, hub):
+    models = model_v1.ModelServiceStub(channel)
+    reference = f"file:{hub}/poet"
+    loaded = await models.LoadModel(model_v1.LoadModelRequest(model=reference))
+    assert loaded.model.kind == model_v1.MODEL_KIND_ADAPTER
+    assert loaded.model.state == model_v1.MODEL_STATE_READY
+    before = (await sampler.Generate(generate(adapter=reference, sampling=GREEDY))).completions
+    await models.UnloadModel(model_v1.UnloadModelRequest(model=reference))
+    again = (await sampler.Generate(generate(adapter=reference, sampling=GREEDY))).completions
+    assert list(again) == list(before)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "code", "words"),
+    [
+        ("poet@production", grpc.StatusCode.NOT_FOUND, "poet"),
+        ("file:{hub}/nobody", grpc.StatusCode.NOT_FOUND, "nobody"),
+        ("file:{hub}/chat", grpc.StatusCode.INVALID_ARGUMENT, "is a model and no adapter"),
+        ("file:{hub}/foreign", grpc.StatusCode.INVALID_ARGUMENT, "changes h.0.attn.c_attn, which the model"),
+        ("file:{hub}/wide", grpc.StatusCode.INVALID_ARGUMENT, "has rank 64; ranks up to 16 are served"),
+    ],
+)
+async def test_what_is_no_adapter_for_the_model_is_refused(adapter, code, words, sampler, hub):
+    found, message, _ = await refused(sampler.Generate(generate(adapter=adapter.format(hub=hub))))
+    assert found == code
+    assert words in message
+
+
+async def test_an_adapter_is_no_model(sampler, hub):
+    code, message, field = await refused(sampler.Generate(generate(model=f"file:{hub}/poet")))
+    assert (code, field) == (grpc.StatusCode.INVALID_ARGUMENT, "model")
+    assert "is an adapter; name its model, and it in adapter" in message
 
 
 async def test_a_stop_string_never_leaks(sampler):
@@ -284,8 +341,8 @@ async def test_damaged_directories_are_refused_by_name(sampler, hub, harm, part,
     assert alive.completions[0].ids
 
 
-async def test_who_leaves_frees_the_slot_at_once(service):
-    sampler, metrics = service
+async def test_who_leaves_frees_the_slot_at_once(service, sampler):
+    metrics = service[1]
     endless = v1.GenerateStreamRequest(
         prompt="Call me",
         overflow=v1.CONTEXT_OVERFLOW_SLIDE,

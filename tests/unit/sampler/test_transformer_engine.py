@@ -4,82 +4,19 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from services.common.store.derived import derive
 from services.sampler.engine import Finish, Output
 from services.sampler.sampling import Sampling
 from services.sampler.sequence import Plan, Sequence, Stopping, Task
-from services.sampler.transformer import loading
-from services.sampler.transformer.onnx.opening import Placement
 from services.sampler.transformer.prefixes import Prefixes
 from tests.unit.sampler import language_models as tiny
+from tests.unit.sampler.engine_runs import greedy, prompt, random_plan, run
 
 KINDS = ("llama", "llama3", "mistral", "qwen2", "qwen3", "gpt2")
 LENGTHS = (1, 2, 15, 16, 17, 31, 32, 33, 60, 100)
-
-
-class Named:
-    """All that loading asks of a version."""
-
-    name = "tiny"
-
-
-@pytest.fixture(scope="session")
-def directory(tmp_path_factory):
-    """The directory of a tiny model, made once for each kind."""
-    made: dict[str, Path] = {}
-
-    def make(kind: str) -> Path:
-        if kind not in made:
-            made[kind] = tiny.write(kind, tmp_path_factory.mktemp("hub") / kind)
-        return made[kind]
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def engine_of(directory, tmp_path_factory):
-    """A new engine of a tiny model; graphs are made once."""
-    kept = tmp_path_factory.mktemp("kept")
-
-    def make(kind: str, precision: str = "int8", slots: int = 8, **budget: int):
-        placement = Placement(precision, threads=2, slots=slots, context=tiny.WINDOW)
-        build_once = partial(derive, kept, kind)
-        return loading.load(Named, directory(kind), build_once, placement, loading.Budget(**budget))
-
-    return make
-
-
-def prompt(length: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng((seed, length)).integers(1, tiny.VOCABULARY, length)
-
-
-def greedy(length: int, count: int = 40) -> Plan:
-    return Plan(Task.GENERATE, prompt(length), sampling=Sampling(0.0), stopping=Stopping(count))
-
-
-def run(engine, plans: list[Plan], arrivals: list[int] | None = None) -> list[Output]:
-    """Each plan's whole output; plan k joins at step ``arrivals[k]``."""
-    sequences = [Sequence(plan, 0, engine.alphabet) for plan in plans]
-    whole = [Output() for _ in plans]
-    joins = arrivals or [0] * len(plans)
-    step, running, left = 0, [], set(range(len(plans)))
-    while left:
-        running += [k for k in sorted(left) if joins[k] == step]
-        for k, output in zip(list(running), engine.step([sequences[k] for k in running]), strict=True):
-            assert output.error is None, output.error
-            whole[k].add(output)
-            if output.finish is not None:
-                engine.release(sequences[k])
-                running.remove(k)
-                left.remove(k)
-        step += 1
-    return whole
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -104,28 +41,6 @@ def test_int8_stays_near_fp32(kind, directory, engine_of):
     runner = engine_of(kind).runner
     logits = runner.read(0, 0, ids, range(100))
     assert np.abs(logits - expected).mean() < 0.1 * expected.std()
-
-
-def random_plan(chance: random.Random) -> Plan:
-    """A request as anyone may send it."""
-    sampling = Sampling(
-        temperature=chance.choice([0.0, 0.7, 1.0, 1.5]),
-        top_k=chance.choice([0, 0, 20]),
-        top_p=chance.choice([1.0, 0.9]),
-        min_p=chance.choice([0.0, 0.05]),
-        repetition_penalty=chance.choice([1.0, 1.2]),
-        frequency_penalty=chance.choice([0.0, 0.5]),
-        logit_bias=chance.choice([(), ((7, 2.0),)]),
-    )
-    return Plan(
-        Task.GENERATE,
-        prompt(chance.randint(1, 120), chance.randint(0, 3)),
-        sampling=sampling,
-        stopping=Stopping(chance.randint(1, 40), eos=frozenset({0})),
-        seed=chance.getrandbits(40),
-        logprobs=True,
-        top=chance.choice([0, 3]),
-    )
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])

@@ -12,8 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from services.sampler.transformer.model.names import PREFIXES, bare
+
 _INDEX = "model.safetensors.index.json"
-_PREFIXES = ("", "model.", "transformer.", "language_model.")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ class Weights:
             raise ValueError(f"{source.names[0]} holds {tensor.dtype}: quantised checkpoints are not read")
         return tensor
 
+    def rows(self, source: Source) -> list[int]:
+        """How many rows of the parameter each of the source's tensors is; they are known to be there."""
+        axis = 1 if source.transposed else 0
+        stored = [full for name in source.names if (full := self._stored(name))]
+        return [self._files[full].get_slice(full).get_shape()[axis] for full in stored]
+
     def _part(self, name: str, transposed: bool) -> Tensor:
         stored = self._stored(name)
         if stored is None:
@@ -62,8 +69,7 @@ class Weights:
         return tensor.T if transposed else tensor
 
     def _stored(self, name: str) -> str | None:
-        bare = next(name.removeprefix(prefix) for prefix in reversed(_PREFIXES) if name.startswith(prefix))
-        return next((full for prefix in _PREFIXES if (full := prefix + bare) in self._files), None)
+        return next((full for prefix in PREFIXES if (full := prefix + bare(name)) in self._files), None)
 
 
 def fill(module: torch.nn.Module, weights: Weights, sources: Mapping[str, Source]) -> None:

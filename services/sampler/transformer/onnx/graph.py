@@ -84,7 +84,14 @@ class Step(nn.Module):
             return out.flatten(0, 1)
 
         x = transform(self.decoder, ids.flatten(), positions.flatten(), attend)
-        return self.decoder.unembed(x.index_select(0, rows)), new_keys, new_values
+        return self.unembed(x, rows), new_keys, new_values
+
+    def unembed(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Logits of the chosen rows of x."""
+        return self.decoder.unembed(x.index_select(0, rows))
+
+    def adapt(self) -> None:
+        """Called when the layers have the form that is exported."""
 
 
 def keep_rotation(module: nn.Module, decoder: Decoder, length: int) -> None:
@@ -111,7 +118,7 @@ class _RmsNorm(nn.Module):
 def write(build: Callable[[], Decoder], length: int, file: Path, precision: str) -> None:
     """Write the graph of the decoder that ``build`` makes, for slots of ``length`` positions."""
     shape = on_meta(build).config
-    export(lambda: Step(build(), length), lambda: _example(shape, length), _free(shape), file, precision)
+    export(lambda: Step(build(), length), lambda: example(shape, length), free_axes(shape), file, precision)
 
 
 def export(
@@ -121,8 +128,11 @@ def export(
     file: Path,
     precision: str,
     outputs: Sequence[str] | None = None,
+    functions: Sequence[ir.Function] = (),
 ) -> None:
     """Write the graph of a module that is built, like its example inputs, without memory for tensors.
+
+    ``functions`` define its own nodes, beside those of layers in 8 bits.
 
     Its initialisers are empty: they have the names of the module's parameters, and those of a layer in 8 bits
     the names that ``int8`` gives.
@@ -130,6 +140,8 @@ def export(
     with _failures(), FakeTensorMode(allow_non_fake_inputs=True), quiet():
         module = build().eval()
         _replace_parts(module, precision)
+        if isinstance(module, Step):
+            module.adapt()
         program = torch.onnx.export(
             module,
             kwargs=inputs(),
@@ -144,6 +156,9 @@ def export(
     _empty(program.model)
     _tidy(program.model)
     forget_origin(program.model)
+    for function in (*functions, *([int8.function()] if precision == "int8" else [])):
+        program.model.functions[function.identifier()] = function
+        program.model.opset_imports[function.domain] = 1
     ir.save(program.model, file)
 
 
@@ -166,7 +181,7 @@ def _replace_parts(root: nn.Module, precision: str) -> None:
             root.set_submodule(name, int8.Int8Linear(module))
 
 
-def _example(shape: Shape, length: int) -> dict[str, Any]:
+def example(shape: Shape, length: int) -> dict[str, Any]:
     """Inputs of a step."""
     slots, tokens = 2, 3
     cache = (slots, shape.num_key_value_heads, length, shape.head_dim)
@@ -181,7 +196,7 @@ def _example(shape: Shape, length: int) -> dict[str, Any]:
     }
 
 
-def _free(shape: Shape) -> dict[str, Any]:
+def free_axes(shape: Shape) -> dict[str, Any]:
     """Which axes of a step's inputs are free."""
     slot, token, row = (torch.export.Dim(name) for name in ("slots", "tokens", "rows"))
     caches = [{0: slot} for _ in range(shape.num_hidden_layers)]

@@ -6,12 +6,24 @@ scale an output: pairs of products then fit the 16-bit sums of CPUs without VNNI
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+import onnxscript
 import torch
+from onnxscript.values import Opset
 from torch import Tensor, nn
 from torch.onnx import ops
 
+DOMAIN = "pequod"
+"""Of the nodes that graphs define themselves."""
+_NODE = "RowwiseInt8Linear"
+_RUNTIME = Opset("com.microsoft", 1)
+op: Any = onnxscript.opset21
+"""The opset of graphs; untyped, for its types are for graphs and not for those who write them."""
 SMALLEST = 64
 """Products with fewer inputs or outputs stay as they are: 8 bits would cost more than they save."""
 _LEVELS = 64.0
@@ -37,18 +49,26 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """y [rows, out] of x [rows, in]."""
-        scales = x.abs().amax(dim=-1, keepdim=True) * (1 / (255 - _MIDDLE)) + _TINY
-        unit, middle = torch.full((), 1.0), torch.full((), _MIDDLE, dtype=torch.uint8)
-        integers = ops.symbolic(
-            "QuantizeLinear", (x / scales, unit, middle), dtype=torch.uint8, shape=x.shape
-        )
-        inputs = (integers, self.weight, unit, self.scale, middle)
+        # One node, which ``function`` defines: to trace its parts in every layer takes far longer.
         shape = (x.shape[0], self.scale.shape[0])
-        product = ops.symbolic(
-            "com.microsoft::MatMulIntegerToFloat", inputs, dtype=torch.float32, shape=shape, version=1
-        )
-        y = product * scales
+        inputs = (x, self.weight, self.scale)
+        y = ops.symbolic(f"{DOMAIN}::{_NODE}", inputs, dtype=torch.float32, shape=shape, version=1)
         return y if self.bias is None else y + self.bias
+
+
+def function() -> ir.Function:
+    """What the node of ``Int8Linear`` does, in nodes of ONNX and ONNX Runtime."""
+
+    @onnxscript.script(Opset(DOMAIN, 1), default_opset=op)
+    def RowwiseInt8Linear(x, weight, scale):  # type: ignore[no-untyped-def]
+        one = op.Constant(value_float=1.0)
+        middle = op.Cast(op.Constant(value_int=_MIDDLE), to=onnx.TensorProto.UINT8)
+        largest = op.ReduceMax(op.Abs(x), [-1], keepdims=1)
+        scales = largest * op.Constant(value_float=1 / (255 - _MIDDLE)) + op.Constant(value_float=_TINY)
+        integers = op.QuantizeLinear(x / scales, one, middle)
+        return _RUNTIME.MatMulIntegerToFloat(integers, weight, one, scale, middle) * scales
+
+    return ir.serde.deserialize_function(RowwiseInt8Linear.to_function_proto())
 
 
 def fits(linear: nn.Linear) -> bool:

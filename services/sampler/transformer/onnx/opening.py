@@ -19,15 +19,18 @@ from safetensors.numpy import load_file, save_file
 
 from services.common.export.tracing import tracing
 from services.common.store.derived import Derive, facts_of
+from services.sampler.transformer.lora.linears import Linears
 from services.sampler.transformer.model.directory import Description, family_of
 from services.sampler.transformer.onnx.inspector import Inspector
-from services.sampler.transformer.onnx.runner import SPARE, OnnxRunner, Sizes
+from services.sampler.transformer.onnx.runner import SPARE, Graphs, OnnxRunner, Open, Sizes
+from services.sampler.transformer.onnx.session import open_session
 from services.sampler.transformer.runner import Runner
 
 GRAPH_FILE = "step.onnx"
+ADAPTED_FILE = "adapted.onnx"
 INSPECTION_FILE = "inspection.onnx"
 WEIGHTS_FILE = "weights.safetensors"
-_FORMAT = 1
+_FORMAT = 2
 """Part of the name that steps are kept by; to be raised when what is written changes."""
 
 
@@ -42,6 +45,10 @@ class Placement:
     """Sequences that share steps."""
     context: int = 4096
     """Most positions of a slot; a model with a smaller window takes that."""
+    adapters: int = 4
+    """Adapters of one model that steps can use at the same time; 0: none can be asked for."""
+    adapter_rank: int = 16
+    """The largest rank of an adapter."""
 
 
 @dataclass(frozen=True)
@@ -50,39 +57,80 @@ class Opened:
 
     runner: Runner
     inspector: Inspector
+    linears: Linears
+    """What adapters may change."""
 
 
 def open_model(description: Description, folder: Path, derive: Derive, placement: Placement) -> Opened:
     """The model in ``folder``. Raises ValueError naming what is wrong with its files."""
     length = min(description.window, placement.context)
-    name = f"step-{_FORMAT}-{placement.precision}-{length}"
-    kept = derive(name, partial(_make, description, folder, placement.precision, length))
+    rank = placement.adapter_rank if placement.adapters else 0
+    name = f"step-{_FORMAT}-{placement.precision}-{length}-{rank}"
+    kept = derive(name, partial(_make, description, folder, placement.precision, length, rank))
+    facts = facts_of(kept)
+    linears = Linears.of_facts(facts["linears"], rank)
     runner = OnnxRunner(
-        kept / GRAPH_FILE,
-        load_file(kept / WEIGHTS_FILE),
-        Sizes(**facts_of(kept)),
+        Graphs(
+            _opener(kept, GRAPH_FILE, placement.threads),
+            _opener(kept, ADAPTED_FILE, placement.threads),
+            linears,
+        ),
+        Sizes(**facts["sizes"]),
         slots=placement.slots,
-        threads=placement.threads,
+        adapters=placement.adapters,
         padded=placement.precision != "int8",
     )
     inspector = Inspector(kept / INSPECTION_FILE, kept / WEIGHTS_FILE, placement.threads)
-    return Opened(runner, inspector)
+    return Opened(runner, inspector, linears)
 
 
-def _make(description: Description, folder: Path, precision: str, length: int, out: Path) -> dict[str, Any]:
-    """Write graphs and weights into ``out``; returns the model's sizes."""
+def _opener(kept: Path, graph: str, threads: int) -> Open:
+    return lambda: open_session(kept / graph, load_file(kept / WEIGHTS_FILE), threads)
+
+
+def _make(
+    description: Description, folder: Path, precision: str, length: int, rank: int, out: Path
+) -> dict[str, Any]:
+    """Write graphs and weights into ``out``; returns the model's sizes and what adapters may change."""
     with tracing():
-        from services.sampler.transformer.onnx import graph, inspection_graph
+        from services.sampler.transformer.onnx import adapted, graph, inspection_graph
 
         family = family_of(description)
         config = family.read_config(description.config)
         # In the graph head and embedding are two: one may be in 8 bits, and neither is written with it.
         untied = dataclasses.replace(config, tie_word_embeddings=False)
+        build = partial(family.build, untied)
         for module, file in ((graph, GRAPH_FILE), (inspection_graph, INSPECTION_FILE)):
-            module.write(lambda: family.build(untied), length + SPARE, out / file, precision)
+            module.write(build, length + SPARE, out / file, precision)
+        facts = _linears(family, config, folder)
+        if rank:
+            adapted.write(build, Linears.of_facts(facts, rank), length + SPARE, out / ADAPTED_FILE, precision)
         save_file(dict(_weights(family, config, folder, precision, length)), out / WEIGHTS_FILE)
         (out / WEIGHTS_FILE).chmod(0o644)  # safetensors writes files that only their owner may read
-    return {each.name: getattr(config, each.name, length) for each in dataclasses.fields(Sizes)}
+    sizes = {each.name: getattr(config, each.name, length) for each in dataclasses.fields(Sizes)}
+    return {"sizes": sizes, "linears": facts}
+
+
+def _linears(family: ModuleType, config: Any, folder: Path) -> list[dict[str, Any]]:
+    """JSON of the model's linear layers, as ``Linears.of_facts`` reads it."""
+    from services.sampler.transformer.model.decoder import on_meta
+    from services.sampler.transformer.model.names import bare
+    from services.sampler.transformer.model.weights import Weights
+    from services.sampler.transformer.onnx.adapted import linear_layers
+
+    weights, sources = Weights(folder), family.sources(config)
+    decoder = on_meta(lambda: family.build(dataclasses.replace(config, tie_word_embeddings=False)))
+    facts = []
+    parts: list[tuple[str, int]]
+    for name, layer in linear_layers(decoder).items():
+        if name == "head":  # PEFT calls it so where it shares the embedding's weight too
+            parts = [("lm_head", layer.out_features)]
+        else:
+            source = sources[f"{name}.weight"]
+            names = [bare(each).removesuffix(".weight") for each in source.names]
+            parts = list(zip(names, weights.rows(source), strict=True))
+        facts.append({"inputs": layer.in_features, "parts": parts})
+    return facts
 
 
 def _weights(

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
+import onnxruntime as ort
 
-from services.sampler.transformer.onnx.session import open_session
-from services.sampler.transformer.runner import Block, Ids, Logits
+from services.sampler.transformer.lora.linears import Linears
+from services.sampler.transformer.onnx.stepper import Array, Bound, Stepper
+from services.sampler.transformer.onnx.tables import Tables
+from services.sampler.transformer.runner import Block, Ids, Logits, Pair
 
 SPARE = 16
 """Positions that a slot of the graph's cache has beyond the last one, for rows that only pad."""
 _ROWS = 16
 """Products in floating point get a multiple of this many rows: else their sums depend on how many."""
 
-_KEPT = 512
-"""Bindings that are kept: one for each slot and number of blocks that prompts were read by."""
-
-Array = npt.NDArray[Any]
+Open = Callable[[], ort.InferenceSession]
 
 
 @dataclass(frozen=True)
@@ -36,24 +35,23 @@ class Sizes:
     """Positions of a slot."""
 
 
-class OnnxRunner:
-    """One session and its cache. Calls come one at a time."""
+@dataclass(frozen=True)
+class Graphs:
+    """The two forms of a model's step; the second is opened when the first adapter comes."""
 
-    def __init__(
-        self,
-        graph: Path,
-        weights: Mapping[str, Array],
-        sizes: Sizes,
-        slots: int,
-        threads: int,
-        padded: bool,
-    ) -> None:
-        """``weights`` by the graph's names; ``padded`` when its linear layers are in floating point."""
+    plain: Open
+    adapted: Open
+    linears: Linears
+
+
+class OnnxRunner:
+    """The sessions of one model and its cache. Calls come one at a time."""
+
+    def __init__(self, graphs: Graphs, sizes: Sizes, slots: int, adapters: int, padded: bool) -> None:
+        """``padded`` when the model's linear layers are in floating point."""
         self.vocabulary = sizes.vocab_size
-        self.slots, self.length = slots, sizes.length
+        self.slots, self.length, self.adapters = slots, sizes.length, adapters
         self._multiple = _ROWS if padded else 1
-        self._session = open_session(graph, weights, threads)
-        self._names = [each.name for each in self._session.get_inputs()]
         self.layers = sizes.num_hidden_layers
         layers, heads = sizes.num_hidden_layers, sizes.num_key_value_heads
         part = (_up(slots, self._multiple), heads, self.length + SPARE, sizes.head_dim)
@@ -61,14 +59,30 @@ class OnnxRunner:
         self._cache = [np.zeros(part, np.float32) for _ in range(2 * layers)]
         self.bytes_per_position = 2 * layers * heads * sizes.head_dim * 4
         self._filled = np.zeros(part[0], np.int64)
-        self._logits = np.zeros((part[0], self.vocabulary), np.float32)
-        self._bound: dict[tuple[int, int, int, int], _Bound] = {}
+        self._graphs = graphs
+        self._plain = self._stepper(graphs.plain)
+        self._tables = Tables(graphs.linears)
+        self._adapted: Stepper | None = None
+        self._opening = threading.Lock()
 
-    def read(self, slot: int, start: int, ids: Ids, rows: Sequence[int]) -> Logits:
+    def open_adapted(self) -> None:
+        """Open the session that takes adapters, which takes a while; from any thread."""
+        with self._opening:
+            if self._adapted is None:
+                self._adapted = self._stepper(self._graphs.adapted)
+
+    def attach(self, place: int, factors: Sequence[Pair]) -> None:
+        """Put an adapter into a place; see ``Runner``."""
+        self.open_adapted()
+        assert self._adapted is not None
+        if self._tables.put(place, factors):
+            self._adapted.forget()
+
+    def read(self, slot: int, start: int, ids: Ids, rows: Sequence[int], adapter: int = 0) -> Logits:
         """Append ``ids`` to one slot; see ``Runner``."""
         # Attention is in floating point in any graph, so prompts are always padded.
         count = _up(len(ids), _ROWS)
-        bound = self._bind(slot, 1, count, _up(len(rows), self._multiple))
+        stepper, bound = self._bind((slot, 1, count), _up(len(rows), self._wanted(adapter)), (adapter,))
         bound.ids[0, : len(ids)] = ids
         bound.ids[0, len(ids) :] = 0
         bound.positions[0] = np.minimum(np.arange(start, start + count), self.length - 1)
@@ -77,12 +91,12 @@ class OnnxRunner:
         bound.rows[: len(rows)] = rows
         bound.rows[len(rows) :] = 0
         self._filled[slot] = start + len(ids)
-        return self._run(bound)[: len(rows)]
+        return stepper.run(bound)[: len(rows)]
 
-    def write(self, ids: Ids, lengths: Sequence[int]) -> Logits:
+    def write(self, ids: Ids, lengths: Sequence[int], adapters: Sequence[int] = ()) -> Logits:
         """Append one id to each of the first slots; see ``Runner``."""
         count = _up(len(ids), self._multiple)
-        bound = self._bind(0, count, 1, count)
+        stepper, bound = self._bind((0, count, 1), count, adapters)
         bound.ids[: len(ids), 0] = ids
         bound.ids[len(ids) :, 0] = 0
         bound.last[: len(ids)] = lengths
@@ -92,7 +106,7 @@ class OnnxRunner:
         bound.longest[0] = bound.last.max() + 1
         bound.rows[:] = np.arange(count)
         self._filled[: len(ids)] = bound.last[: len(ids)] + 1
-        return self._run(bound)[: len(ids)]
+        return stepper.run(bound)[: len(ids)]
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first ``length`` positions of a slot over another."""
@@ -120,62 +134,40 @@ class OnnxRunner:
         self._filled[slot] = start + block.shape[2]
 
     def close(self) -> None:
-        """Let go of the session and the cache."""
-        self._bound.clear()
+        """Let go of the sessions and the cache."""
         self._cache.clear()
-        del self._session
+        del self._plain, self._adapted
 
-    def _run(self, bound: _Bound) -> Logits:
-        self._session.run_with_iobinding(bound.binding)
-        return self._logits
+    def _stepper(self, open_graph: Open) -> Stepper:
+        logits = np.zeros((len(self._filled), self.vocabulary), np.float32)
+        return Stepper(open_graph(), self._cache, logits)
 
-    def _bind(self, first: int, slots: int, tokens: int, rows: int) -> _Bound:
-        """Inputs and outputs of these sizes; kept, for naming each cache to the session takes time."""
-        if rows > len(self._logits):
-            self._logits = np.zeros((rows, self.vocabulary), np.float32)
-            self._bound.clear()
-        key = (first, slots, tokens, rows)
-        if key not in self._bound:
-            if len(self._bound) >= _KEPT:
-                self._bound.clear()
-            self._bound[key] = self._name(first, _Bound(self._session.io_binding(), slots, tokens, rows))
-        return self._bound[key]
+    def _wanted(self, adapter: int) -> int:
+        """A multiple of how many rows the head takes; the deltas' products are in floating point."""
+        return _ROWS if adapter else self._multiple
 
-    def _name(self, first: int, bound: _Bound) -> _Bound:
-        """Tell the session where everything is: caches are entered and left at the same place."""
-        for name in self._names:
-            if not name.startswith(("keys_", "values_")):
-                _input(bound.binding, name, getattr(bound, name))
-        logits, *outputs = (each.name for each in self._session.get_outputs())
-        _output(bound.binding, logits, self._logits[: len(bound.rows)])
-        layers = range(len(self._cache) // 2)
-        inputs = [f"{kind}_{layer}" for kind in ("keys", "values") for layer in layers]
-        for part, entered, left in zip(self._cache, inputs, outputs, strict=True):
-            view = part[first : first + len(bound.ids)]
-            _input(bound.binding, entered, view)
-            _output(bound.binding, left, view)
-        return bound
+    def _bind(self, cut: tuple[int, int, int], rows: int, adapters: Sequence[int]) -> tuple[Stepper, Bound]:
+        """Inputs of a step over ``cut`` (first slot, slots, tokens), in the graph that ``adapters`` need."""
+        if not any(adapters):
+            return self._plain, self._plain.bind(*cut, rows)
+        assert self._adapted is not None  # an adapter has a place, so one was attached
+        slots, tokens = cut[1:]
+        bound = self._adapted.bind(*cut, rows, partial(self._more, rows=slots * tokens, last=rows))
+        for name in ("chosen", "chosen_rows"):
+            # A prompt's rows have one adapter all, and writers one row each.
+            each = adapters * bound.more[name].shape[1] if slots == 1 else adapters
+            self._tables.choose(each, bound.more[name])
+        return self._adapted, bound
+
+    def _more(self, rows: int, last: int) -> dict[str, Array]:
+        """Inputs that only the graph with adapters has: for a step of so many rows, and rows to unembed."""
+        missing = _up(rows, _ROWS) - rows
+        return self._tables.inputs() | {
+            "chosen": np.zeros((self._tables.rows, rows + missing), np.float32),
+            "chosen_rows": np.zeros((self._tables.rows, last + missing), np.float32),
+            "padding": np.zeros(missing, np.float32),
+        }
 
 
 def _up(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
-
-
-class _Bound:
-    """Arrays that the graph reads from, at fixed addresses."""
-
-    def __init__(self, binding: Any, slots: int, tokens: int, rows: int) -> None:
-        self.binding = binding
-        self.ids = np.zeros((slots, tokens), np.int64)
-        self.positions = np.zeros((slots, tokens), np.int64)
-        self.last = np.zeros(slots, np.int32)
-        self.longest = np.zeros(1, np.int32)
-        self.rows = np.zeros(rows, np.int64)
-
-
-def _input(binding: Any, name: str, array: Array) -> None:
-    binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-
-
-def _output(binding: Any, name: str, array: Array) -> None:
-    binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
