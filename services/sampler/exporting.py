@@ -18,7 +18,7 @@ def graphs_of(version: ModelVersion, folder: Path) -> Mapping[str, GraphSpec]:
     """The graphs of a version whose files are in ``folder``. Raises UNSUPPORTED or LOAD_FAILED."""
     if version.manifest.kind != Kind.LANGUAGE_MODEL:
         return _ngram_graphs(version, folder)
-    from services.sampler.transformer.onnx import exporting
+    from services.sampler.transformer.onnx.graphs import exporting
 
     with load_failures(version):
         return exporting.graphs(folder)

@@ -93,14 +93,14 @@ def _make(
 ) -> dict[str, Any]:
     """Write graphs and weights into ``out``; returns the model's sizes and what adapters may change."""
     with tracing():
-        from services.sampler.transformer.onnx import adapted, graph, inspection_graph
+        from services.sampler.transformer.onnx.graphs import adapted, inspection, step
 
         family = family_of(description)
         config = family.read_config(description.config)
         # In the graph head and embedding are two: one may be in 8 bits, and neither is written with it.
         untied = dataclasses.replace(config, tie_word_embeddings=False)
         build = partial(family.build, untied)
-        for module, file in ((graph, GRAPH_FILE), (inspection_graph, INSPECTION_FILE)):
+        for module, file in ((step, GRAPH_FILE), (inspection, INSPECTION_FILE)):
             module.write(build, length + SPARE, out / file, precision)
         facts = _linears(family, config, folder)
         if rank:
@@ -116,7 +116,7 @@ def _linears(family: ModuleType, config: Any, folder: Path) -> list[dict[str, An
     from services.sampler.transformer.model.decoder import on_meta
     from services.sampler.transformer.model.names import bare
     from services.sampler.transformer.model.weights import Weights
-    from services.sampler.transformer.onnx.adapted import linear_layers
+    from services.sampler.transformer.onnx.graphs.adapted import linear_layers
 
     weights, sources = Weights(folder), family.sources(config)
     decoder = on_meta(lambda: family.build(dataclasses.replace(config, tie_word_embeddings=False)))
@@ -141,7 +141,7 @@ def _weights(
 
     from services.sampler.transformer.model.decoder import on_meta
     from services.sampler.transformer.model.weights import Weights
-    from services.sampler.transformer.onnx import int8
+    from services.sampler.transformer.onnx.graphs import int8
 
     weights = Weights(folder)
     sources = family.sources(config)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from services.sampler.transformer.model.decoder import Decoder, rotate
-from services.sampler.transformer.onnx.graph import export, keep_rotation
+from services.sampler.transformer.onnx.graphs.step import export, keep_rotation
 
 OUTPUTS = ("embeddings", "norms", "readouts", "attention")
 

@@ -24,7 +24,7 @@ from services.common.export.tracing import quiet
 from services.common.export.writers import forget_origin
 from services.sampler.transformer.model.decoder import Decoder, on_meta, transform
 from services.sampler.transformer.model.shape import Shape
-from services.sampler.transformer.onnx import int8
+from services.sampler.transformer.onnx.graphs import int8
 
 WEIGHTS = "weights"
 """Where the graph says that its weights are: a file that there never is."""

@@ -21,8 +21,8 @@ from torch.onnx import ops
 from services.sampler.transformer.lora.linears import Linears
 from services.sampler.transformer.model.decoder import Decoder, on_meta
 from services.sampler.transformer.model.shape import Shape
-from services.sampler.transformer.onnx.graph import Step, example, export, free_axes
-from services.sampler.transformer.onnx.int8 import DOMAIN, Int8Linear, op
+from services.sampler.transformer.onnx.graphs.int8 import DOMAIN, Int8Linear, op
+from services.sampler.transformer.onnx.graphs.step import Step, example, export, free_axes
 
 _PLACES, _PADDING = 3, 5
 _DELTA = "Delta"
