@@ -8,12 +8,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from services.sampler.transformer.lora.adapter import Pair
+
 Ids = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
 Block = npt.NDArray[np.generic]
 """Keys and values of some positions, as a runner lays them out."""
-Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-"""What an adapter adds to a layer: x @ down @ up."""
 
 
 class Runner(Protocol):
@@ -46,7 +46,7 @@ class Runner(Protocol):
         """Make ready to take adapters, which takes a while the first time; from any thread."""
         ...
 
-    def attach(self, place: int, factors: Sequence[Pair]) -> None:
+    def attach(self, place: int, factors: Sequence[Pair | None]) -> None:
         """Put an adapter into a place that no slot uses: what ``Linears.factors`` gives."""
         ...
 

@@ -27,6 +27,8 @@ _ROOT = "base_model.model."
 _HALVES = ("lora_A.weight", "lora_B.weight")
 
 Matrix = npt.NDArray[np.float32]
+Pair = tuple[Matrix, Matrix]
+"""What is added to a layer: x @ down @ up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,7 @@ def _tensors(file: Path) -> dict[str, npt.NDArray[Any]]:
         raise ValueError(f"{file.name} is damaged or cut short: {error}") from None
 
 
-def _pairs(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, tuple[Matrix, Matrix]]:
+def _pairs(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, Pair]:
     """(down, up) by layer. Raises ValueError naming a tensor that belongs to no pair."""
     halves: dict[str, dict[str, Matrix]] = {}
     for name, tensor in tensors.items():
@@ -119,7 +121,7 @@ def _hint(name: str) -> str:
     return "; save it with save_embedding_layers=False if it was not trained" if is_vocabulary else ""
 
 
-def _factors(layer: str, pair: tuple[Matrix, Matrix], config: Mapping[str, Any]) -> Factors:
+def _factors(layer: str, pair: Pair, config: Mapping[str, Any]) -> Factors:
     down, up = pair
     if down.ndim != 2 or up.ndim != 2 or len(down) != up.shape[1]:
         raise ValueError(f"{layer}: factors {list(down.shape)} and {list(up.shape)} do not fit together")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from services.common.errors import invalid
-from services.sampler.transformer.lora.adapter import Adapter, Factors, Matrix
+from services.sampler.transformer.lora.adapter import Adapter, Factors, Pair
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class Linear:
     def inner(self, rank: int) -> int:
         """Numbers between the two factors, when each part has ``rank``."""
         return rank * len(self.parts)
+
+
+def widths(inputs: Iterable[int]) -> list[int]:
+    """The different widths of layers' inputs."""
+    return sorted(set(inputs))
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,16 @@ class Linears:
                 has, wants = (f"{inputs} -> {outputs}" for inputs, outputs in (sizes[name], found))
                 raise invalid("adapter", f"{adapter.name} is for {name} of {wants}, and the model's is {has}")
 
-    def factors(self, adapter: Adapter) -> list[tuple[Matrix, Matrix]]:
-        """Of each layer: down [inputs, parts * rank], up [parts * rank, outputs], zero where nothing changes.
+    def factors(self, adapter: Adapter) -> list[Pair | None]:
+        """Of each layer that changes: down [inputs, parts * rank], up [parts * rank, outputs].
 
         ``up`` has a block for each part on its diagonal, so that no part sees another's inner numbers.
         """
         return [self._fused(layer, adapter.factors) for layer in self.layers]
 
-    def _fused(self, layer: Linear, factors: Mapping[str, Factors]) -> tuple[Matrix, Matrix]:
+    def _fused(self, layer: Linear, factors: Mapping[str, Factors]) -> Pair | None:
+        if not any(name in factors for name, _ in layer.parts):
+            return None
         inner = layer.inner(self.rank)
         down = np.zeros((layer.inputs, inner), np.float32)
         up = np.zeros((inner, layer.outputs), np.float32)

@@ -10,10 +10,11 @@ from functools import partial
 import numpy as np
 import onnxruntime as ort
 
+from services.sampler.transformer.lora.adapter import Pair
 from services.sampler.transformer.lora.linears import Linears
 from services.sampler.transformer.onnx.stepper import Array, Bound, Stepper
 from services.sampler.transformer.onnx.tables import Tables
-from services.sampler.transformer.runner import Block, Ids, Logits, Pair
+from services.sampler.transformer.runner import Block, Ids, Logits
 
 SPARE = 16
 """Positions that a slot of the graph's cache has beyond the last one, for rows that only pad."""
@@ -71,7 +72,7 @@ class OnnxRunner:
             if self._adapted is None:
                 self._adapted = self._stepper(self._graphs.adapted)
 
-    def attach(self, place: int, factors: Sequence[Pair]) -> None:
+    def attach(self, place: int, factors: Sequence[Pair | None]) -> None:
         """Put an adapter into a place; see ``Runner``."""
         self.open_adapted()
         assert self._adapted is not None
@@ -161,11 +162,13 @@ class OnnxRunner:
 
     def _more(self, rows: int, last: int) -> dict[str, Array]:
         """Inputs that only the graph with adapters has: for a step of so many rows, and rows to unembed."""
-        missing = _up(rows, _ROWS) - rows
-        return self._tables.inputs() | {
-            "chosen": np.zeros((self._tables.rows, rows + missing), np.float32),
-            "chosen_rows": np.zeros((self._tables.rows, last + missing), np.float32),
-            "padding": np.zeros(missing, np.float32),
+        places, missing = self._tables.rows, _up(rows, _ROWS) - rows
+        zeros = [np.zeros((missing, width), np.float32) for width in self._tables.widths]
+        return {
+            **self._tables.inputs(),
+            **{f"zeros_{number}": each for number, each in enumerate(zeros)},
+            "chosen": np.zeros((places, rows + missing, 1), np.float32),
+            "chosen_rows": np.zeros((places, last + missing, 1), np.float32),
         }
 
 

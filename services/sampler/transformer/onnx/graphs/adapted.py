@@ -18,13 +18,13 @@ from onnxscript.values import Opset
 from torch import Tensor, nn
 from torch.onnx import ops
 
-from services.sampler.transformer.lora.linears import Linears
+from services.sampler.transformer.lora.linears import Linears, widths
 from services.sampler.transformer.model.decoder import Decoder, on_meta
 from services.sampler.transformer.model.shape import Shape
 from services.sampler.transformer.onnx.graphs.int8 import DOMAIN, Int8Linear, op
 from services.sampler.transformer.onnx.graphs.step import Step, example, export, free_axes
 
-_PLACES, _PADDING = 3, 5
+_PLACES, _PADDING, _FILLED = 3, 5, 11
 _DELTA = "Delta"
 
 
@@ -34,6 +34,7 @@ class AdaptedStep(Step):
     def __init__(self, decoder: Decoder, length: int) -> None:
         super().__init__(decoder, length)
         self._deltas = _Deltas()
+        self._widths = widths(each.in_features for each in linear_layers(decoder).values())
 
     def forward(  # type: ignore[override]  # noqa: PLR0913, PLR0917 - they are the graph's inputs
         self,
@@ -46,19 +47,20 @@ class AdaptedStep(Step):
         values: list[Tensor],
         chosen: Tensor,
         chosen_rows: Tensor,
-        padding: Tensor,
+        zeros: list[Tensor],
         downs: list[Tensor],
         ups: list[Tensor],
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """As ``Step``, with adapters in ``places`` and of each linear layer their factors.
 
-        padding: zeros, as many as slots * tokens, and as ``rows``, lacks to a multiple that products in
-        floating point need; chosen [places, slots * tokens + padding]: 1 where a row has that place's,
-        else 0; chosen_rows [places, rows + padding]: the same of the rows to unembed; downs [places, inputs,
-        inner]; ups [places, inner, outputs].
+        zeros, of each of ``widths``: [padding, width], where padding is what slots * tokens, and ``rows``,
+        lacks to a multiple that products in floating point need; chosen [places, slots * tokens + padding,
+        1]: 1 where a row has that place's adapter, else 0; chosen_rows [places, rows + padding, 1]: the same of
+        the rows to unembed; downs [places, inputs, inner]; ups [places * inner, outputs]. A layer that no
+        adapter changes may have no inner numbers.
         """
         deltas = self._deltas
-        deltas.downs, deltas.ups, deltas.padding = downs, ups, padding
+        deltas.downs, deltas.ups, deltas.zeros = downs, ups, dict(zip(self._widths, zeros, strict=True))
         deltas.chosen, deltas.chosen_rows = chosen, chosen_rows
         return super().forward(ids, positions, last, longest, rows, keys, values)
 
@@ -78,7 +80,8 @@ class _Deltas:
 
     downs: list[Tensor]
     ups: list[Tensor]
-    padding: Tensor
+    zeros: dict[int, Tensor]
+    """By width."""
     chosen: Tensor
     chosen_rows: Tensor
 
@@ -87,8 +90,9 @@ class _Deltas:
 
         def add(layer: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> Tensor:
             # One node, defined below: to trace its parts for every layer would take minutes.
-            delta = (inputs[0], self.padding, self.chosen, self.downs[number], self.ups[number])
-            return y + ops.symbolic(f"{DOMAIN}::{_DELTA}", delta, dtype=y.dtype, shape=y.shape, version=1)
+            x, down, up = inputs[0], self.downs[number], self.ups[number]
+            parts = (x, self.zeros[x.shape[1]], self.chosen, down, up)
+            return y + ops.symbolic(f"{DOMAIN}::{_DELTA}", parts, dtype=y.dtype, shape=y.shape, version=1)
 
         return add
 
@@ -104,31 +108,30 @@ def write(build: Callable[[], Decoder], linears: Linears, length: int, file: Pat
     """Write the graph of the decoder that ``build`` makes; it takes the weights of the step's graph."""
     shape = on_meta(build).config
     layers, rank = linears.layers, linears.rank
+    wide = widths(each.inputs for each in layers)
 
     def inputs() -> dict[str, Any]:
         return example(shape, length) | {
-            "chosen": torch.zeros(_PLACES, 11),
-            "chosen_rows": torch.zeros(_PLACES, 9),
-            "padding": torch.zeros(_PADDING),
+            "chosen": torch.zeros(_PLACES, _FILLED, 1),
+            "chosen_rows": torch.zeros(_PLACES, _FILLED + 1, 1),
+            "zeros": [torch.zeros(_PADDING, width) for width in wide],
             "downs": [torch.zeros(_PLACES, each.inputs, each.inner(rank)) for each in layers],
-            "ups": [torch.zeros(_PLACES, each.inner(rank), each.outputs) for each in layers],
+            "ups": [torch.zeros(_PLACES * each.inner(rank), each.outputs) for each in layers],
         }
 
-    free = _free(shape, len(layers))
+    free = _free(shape, len(layers), len(wide))
     export(lambda: AdaptedStep(build(), length), inputs, free, file, precision, functions=(_delta(),))
 
 
-def _free(shape: Shape, layers: int) -> dict[str, Any]:
+def _free(shape: Shape, layers: int, widths: int) -> dict[str, Any]:
     """Which axes are free."""
-    places, missing, filled, chosen = (
-        torch.export.Dim(name) for name in ("places", "padding", "filled", "filled_rows")
-    )
+    auto = torch.export.Dim.AUTO
     return free_axes(shape) | {
-        "chosen": {0: places, 1: filled},
-        "chosen_rows": {0: places, 1: chosen},
-        "padding": {0: missing},
-        "downs": [{0: places}] * layers,
-        "ups": [{0: places}] * layers,
+        "chosen": {0: auto, 1: auto},
+        "chosen_rows": {0: auto, 1: auto},
+        "zeros": [{0: auto}] * widths,
+        "downs": [{0: auto, 2: auto}] * layers,
+        "ups": [{0: auto}] * layers,
     }
 
 
@@ -136,12 +139,11 @@ def _delta() -> ir.Function:
     """What the node does: [rows, outputs] of x [rows, inputs]; its products know no other rows or places."""
 
     @onnxscript.script(Opset(DOMAIN, 1), default_opset=op)
-    def Delta(x, padding, chosen, down, up):  # type: ignore[no-untyped-def]
-        missing = op.Concat(op.Shape(padding), op.Shape(x, start=1), axis=0)
-        filled = op.Concat(x, op.Expand(op.Unsqueeze(padding, [1]), missing), axis=0)
-        inner = op.MatMul(op.Unsqueeze(filled, [0]), down) * op.Unsqueeze(chosen, [2])
-        flat = op.Reshape(op.Transpose(inner, perm=[1, 0, 2]), [0, -1])
-        stacked = op.Reshape(up, op.Concat([-1], op.Shape(up, start=2), axis=0))
-        return op.Slice(op.MatMul(flat, stacked), [0], op.Shape(x, start=0, end=1), [0])
+    def Delta(x, zeros, chosen, down, up):  # type: ignore[no-untyped-def]
+        inner = op.MatMul(op.Unsqueeze(op.Concat(x, zeros, axis=0), [0]), down) * chosen
+        by_row = op.Transpose(inner, perm=[1, 0, 2])
+        shape = op.Concat(op.Shape(by_row, end=1), op.Shape(up, end=1), axis=0)
+        y = op.MatMul(op.Reshape(by_row, shape, allowzero=1), up)
+        return op.Slice(y, [0], op.Shape(x, end=1), [0])
 
     return ir.serde.deserialize_function(Delta.to_function_proto())
