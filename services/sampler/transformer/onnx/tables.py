@@ -37,7 +37,7 @@ class Tables:
         return before != [each.ctypes.data for each in (*self._downs, *self._ups)]
 
     def choose(self, places: Sequence[int], chosen: Array) -> None:
-        """Set ``chosen`` [places, rows, 1] to 1 where a row has a place, else to 0; last rows may have none."""
+        """Set ``chosen`` [places, rows, 1] to 1 where a row has a place, else to 0; spare rows have none."""
         chosen[:] = 0.0
         for row, place in enumerate(places):
             if place:

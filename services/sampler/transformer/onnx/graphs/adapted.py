@@ -55,8 +55,8 @@ class AdaptedStep(Step):
 
         zeros, of each of ``widths``: [padding, width], where padding is what slots * tokens, and ``rows``,
         lacks to a multiple that products in floating point need; chosen [places, slots * tokens + padding,
-        1]: 1 where a row has that place's adapter, else 0; chosen_rows [places, rows + padding, 1]: the same of
-        the rows to unembed; downs [places, inputs, inner]; ups [places * inner, outputs]. A layer that no
+        1]: 1 where a row has that place's adapter, else 0; chosen_rows [places, rows + padding, 1]: the same
+        of the rows to unembed; downs [places, inputs, inner]; ups [places * inner, outputs]. A layer that no
         adapter changes may have no inner numbers.
         """
         deltas = self._deltas
