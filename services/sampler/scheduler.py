@@ -204,6 +204,7 @@ class Scheduler:
             outputs = [Output(error=error) for _ in rows]
         self._metrics.compute_seconds.labels(engine.name).observe(time.perf_counter() - started)
         self._metrics.batch_rows.observe(len(rows))
+        self._metrics.generated_tokens.labels(engine.name).inc(sum(len(output.ids) for output in outputs))
         self._record_cache(engine)
         now = time.monotonic()
         for row, output in zip(rows, outputs, strict=True):
@@ -227,7 +228,6 @@ class Scheduler:
         if not tokens:
             return
         name = row.ticket.engine.name
-        self._metrics.generated_tokens.labels(name).inc(tokens)
         if row.last_token is None:
             self._metrics.time_to_first_token_seconds.labels(name).observe(now - row.ticket.submitted)
         else:

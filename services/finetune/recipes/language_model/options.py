@@ -22,7 +22,7 @@ class Options:
     kv_heads: int = 2
     window: int = 512
     """Tokens of context, in training and afterwards."""
-    steps: int = 2000
+    steps: int = 1840
     batch: int = 12
     """Windows in a step."""
     at_once: int = 2
