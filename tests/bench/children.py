@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -46,6 +46,17 @@ class Peer:
 
 class Unavailable(RuntimeError):
     """A peer that does not run here; the text says why."""
+
+
+class Worker(Protocol):
+    """Whoever works in rounds."""
+
+    @property
+    def name(self) -> str:
+        """What its row is called."""
+
+    def run(self, name: str) -> tuple[float, float]:
+        """Wall and CPU seconds of a workload that it keeps."""
 
 
 class Child:
@@ -147,12 +158,12 @@ class Nursery:
         return python
 
 
-def rounds(children: Sequence[Child], workloads: Sequence[str]) -> dict[str, np.ndarray]:
-    """Wall and CPU seconds of each child, [workloads, 2]; in each round all children have the same work."""
-    taken: dict[str, list[tuple[float, float]]] = {child.name: [] for child in children}
+def rounds(workers: Sequence[Worker], workloads: Sequence[str]) -> dict[str, np.ndarray]:
+    """Wall and CPU seconds of each worker, [workloads, 2]; in each round all have the same work."""
+    taken: dict[str, list[tuple[float, float]]] = {worker.name: [] for worker in workers}
     for workload in workloads:
-        for child in children:
-            taken[child.name].append(child.run(workload))
+        for worker in workers:
+            taken[worker.name].append(worker.run(workload))
     return {name: np.array(times) for name, times in taken.items()}
 
 
