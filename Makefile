@@ -103,7 +103,7 @@ bench-embed: setup ## Measure embeddings, tokens, word vectors (CORPUS=folder, O
 		--google-news-words $(or $(WORDS),$(if $(QUICK),100000,3000000)) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS)) $(if $(QUICK),--quick)
 
-bench-lm: setup ## Measure the language-model sampler beside its peers (CORPUS=folder, ONLY=, PEERS=, SHAPES=, MODEL=, QUICK=1)
+bench-lm: setup ## Measure the language-model sampler (CORPUS=folder, ONLY=, PEERS=, SHAPES=, MODEL=folder, QUICK=1)
 	$(BIN)/python -m tests.bench.bench_lm --corpus $(CORPUS) --torch '$(TORCH)' \
 		$(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX)) $(if $(MODEL),--model $(MODEL)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS)) $(if $(SHAPES),--shapes $(SHAPES)) \

@@ -40,21 +40,30 @@ FP32 = Peer("ours, fp32", "lm_ours.py", ("fp32",))
 SERVICE = "ours, int8, GenerateStream"
 _TRANSFORMERS = ("transformers", "accelerate", "psutil")
 CTRANSLATE = Peer(
-    "CTranslate2, int8", "lm_ctranslate.py", (), ("ctranslate2", "transformers"), True, (), "ctranslate2"
+    "CTranslate2, int8",
+    "lm_ctranslate.py",
+    packages=("ctranslate2", "transformers"),
+    environment="ctranslate2",
 )
 GENERATE = Peer(
-    "Transformers, generate", "lm_transformers.py", ("generate",), _TRANSFORMERS, True, (), "transformers"
+    "Transformers, generate", "lm_transformers.py", ("generate",), _TRANSFORMERS, environment="transformers"
 )
 BATCHING = Peer(
     "Transformers, continuous batching",
     "lm_transformers.py",
     ("batching",),
     _TRANSFORMERS,
-    True,
-    (),
-    "transformers",
+    environment="transformers",
 )
-PEERS = (CTRANSLATE, GENERATE, BATCHING)
+LLAMA_CPP = Peer(
+    "llama.cpp, Q8_0",
+    "lm_llama.py",
+    packages=("llama-cpp-python", "gguf", "safetensors"),
+    torch=False,
+    from_source=("llama-cpp-python",),
+    environment="llama-cpp-python",
+)
+PEERS = (CTRANSLATE, LLAMA_CPP, GENERATE, BATCHING)
 
 
 @dataclass(frozen=True)

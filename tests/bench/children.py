@@ -22,6 +22,8 @@ HOME = Path("var/bench")
 SCRIPTS = Path(__file__).parent / "peers"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 
+_COMPILER = re.compile(r"CMake Error|fatal error:|: error:")
+
 
 @dataclass(frozen=True)
 class Peer:
@@ -109,7 +111,7 @@ class Child:
         line = self._process.stdout.readline()
         if not line:
             self._process.wait()
-            raise Unavailable(_last_line(self._log.read_text(errors="replace")))
+            raise Unavailable(_reason(self._log.read_text(errors="replace")))
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -172,7 +174,7 @@ def _call(command: list[str]) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PIP_CONSTRAINT"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Unavailable(f"{' '.join(command[1:4])}: {_last_line(done.stderr)}")
+        raise Unavailable(f"{' '.join(command[1:4])}: {_reason(done.stderr)}")
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -185,6 +187,8 @@ def _environment(threads: int) -> dict[str, str]:
     }
 
 
-def _last_line(text: str) -> str:
+def _reason(text: str) -> str:
+    """Where a compiler or CMake says what went wrong, that line; else the last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it ended without a word"
+    errors = [line for line in lines if _COMPILER.search(line)]
+    return [*errors, *lines[-1:], "it ended without a word"][0]
