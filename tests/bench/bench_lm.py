@@ -17,6 +17,8 @@ import argparse
 import contextlib
 import os
 import platform
+import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +80,7 @@ class Sizes:
     windows: int
 
 
-FULL = Sizes(3, {1: 4, 8: 1, 32: 1}, 1.0, 32, latency.Sizes(firsts=9, written=96, rounds=3), windows=64)
+FULL = Sizes(3, {1: 4, 8: 1, 32: 1}, 1.0, 16, latency.Sizes(firsts=9, written=96, rounds=3), windows=64)
 QUICK = Sizes(1, {1: 1, 8: 1, 32: 1}, 0.2, 8, latency.Sizes(firsts=3, written=48, rounds=1), windows=8)
 
 
@@ -215,6 +217,7 @@ def main() -> None:
     """Run the sections."""
     options = parse()
     HOME.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that children end with us
     cap_threads(options.threads)
     bench = Bench(options, QUICK if options.quick else FULL)
     bench.report.say(

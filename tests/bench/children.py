@@ -22,6 +22,7 @@ HOME = Path("var/bench")
 SCRIPTS = Path(__file__).parent / "peers"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 
+_END_SECONDS = 30
 _COMPILER = re.compile(r"CMake Error|fatal error:|: error:")
 
 
@@ -97,8 +98,12 @@ class Child:
         return results
 
     def close(self) -> None:
-        """End it."""
-        self._process.communicate(timeout=60)
+        """End it, if need be by force: a library's threads may keep a process alive."""
+        try:
+            self._process.communicate(timeout=_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
 
     def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None

@@ -69,9 +69,9 @@ def _write(shape: Shape, folder: Path) -> None:
     model = library.AutoModelForCausalLM.from_config(shape.config(tokens.token_to_id(END)))
     folder.mkdir(parents=True)
     model.save_pretrained(folder)
-    library.PreTrainedTokenizerFast(tokenizer_object=tokens, bos_token=END, eos_token=END).save_pretrained(
-        folder
-    )
+    library.PreTrainedTokenizerFast(
+        tokenizer_object=tokens, bos_token=END, eos_token=END, unk_token=END
+    ).save_pretrained(folder)
 
 
 def _tokenizer(size: int) -> Any:

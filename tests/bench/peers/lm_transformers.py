@@ -52,6 +52,10 @@ class Batching:
                 made[result.request_id] = list(result.generated_tokens)
         return [made[name] for name in names]
 
+    def close(self) -> None:
+        """End the manager's thread."""
+        self._manager.stop(block=True, timeout=10)
+
 
 def main(folder: str, threads: int, way: str) -> None:
     """Load the model and serve."""
@@ -62,7 +66,9 @@ def main(folder: str, threads: int, way: str) -> None:
     versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
     with torch.inference_mode():
         if way == "batching":
-            serve_tokens(Batching(model.eval()), versions)
+            batching = Batching(model.eval())
+            serve_tokens(batching, versions)
+            batching.close()
         else:
             serve_tokens(lambda requests: generating(model.eval(), requests), versions)
 
