@@ -103,11 +103,11 @@ bench-embed: setup ## Measure embeddings, tokens, word vectors (CORPUS=folder, O
 		--google-news-words $(or $(WORDS),$(if $(QUICK),100000,3000000)) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS)) $(if $(QUICK),--quick)
 
-bench-lm: setup ## Measure the language-model sampler (CORPUS=folder, ONLY=, PEERS=, SHAPES=, MODEL=folder, QUICK=1)
+bench-lm: setup ## Measure the language-model sampler (CORPUS=folder, ONLY=, PEERS=, SHAPES=, THREADS=, MODEL=folder, QUICK=1)
 	$(BIN)/python -m tests.bench.bench_lm --corpus $(CORPUS) --torch '$(TORCH)' \
 		$(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX)) $(if $(MODEL),--model $(MODEL)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS)) $(if $(SHAPES),--shapes $(SHAPES)) \
-		$(if $(QUICK),--quick)
+		$(if $(THREADS),--threads $(THREADS)) $(if $(QUICK),--quick)
 
 freeze-protos: setup ## Freeze the contract of the areas that are served (after a breaking check)
 	$(BUF) breaking protos --against $(FROZEN)
