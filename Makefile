@@ -30,7 +30,7 @@ export PIP_CONSTRAINT := $(LOCK)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup run test test-slow test-gpu lint format protos client corpus lock clean \
-	bench-gateway bench-ngram bench-embed freeze-protos
+	bench-gateway bench-ngram bench-embed bench-lm freeze-protos
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,6 +102,12 @@ bench-embed: setup ## Measure embeddings, tokens, word vectors (CORPUS=folder, O
 	$(BIN)/python -m tests.bench.bench_embed --corpus $(CORPUS) --torch '$(TORCH)' \
 		--google-news-words $(or $(WORDS),$(if $(QUICK),100000,3000000)) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS)) $(if $(QUICK),--quick)
+
+bench-lm: setup ## Measure the language-model sampler (CORPUS=folder, ONLY=, PEERS=, SHAPES=, THREADS=, MODEL=folder, QUICK=1)
+	$(BIN)/python -m tests.bench.bench_lm --corpus $(CORPUS) --torch '$(TORCH)' \
+		$(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX)) $(if $(MODEL),--model $(MODEL)) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS)) $(if $(SHAPES),--shapes $(SHAPES)) \
+		$(if $(THREADS),--threads $(THREADS)) $(if $(QUICK),--quick)
 
 freeze-protos: setup ## Freeze the contract of the areas that are served (after a breaking check)
 	$(BUF) breaking protos --against $(FROZEN)

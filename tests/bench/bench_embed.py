@@ -12,34 +12,28 @@ warm at once, one works at a time, rounds are interleaved; figures are medians o
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from services.common.threads import available_cores
-from tests.bench.embed_children import (
-    FP32,
-    HOME,
-    INFINITY,
-    INT8,
-    SENTENCE,
-    Child,
-    Peer,
-    Unavailable,
-    interpreter,
-)
-from tests.bench.embed_platform import Served, bench_stream, bench_tokens, bench_words
-from tests.bench.embed_report import Report
-from tests.bench.embed_texts import MIXED, SHORT, Texts
+from tests.bench.children import HOME, Child, Nursery, Peer, rounds
+from tests.bench.embed.texts import MIXED, SHORT, Texts
+from tests.bench.embed.through_grpc import Served, bench_stream, bench_tokens, bench_words
+from tests.bench.report import Report
 
 MODELS = Path(__file__).parents[2] / "models"
 FOLDER = MODELS / "minilm/1"
 SECTIONS = ("engine", "accuracy", "stream", "tokens", "words")
+
+INT8 = Peer("ours, int8", "embed_ours.py", ("int8",))
+FP32 = Peer("ours, fp32", "embed_ours.py", ("fp32",))
+SENTENCE = Peer("sentence-transformers", "embed_sentence.py", (), ("sentence-transformers",))
+INFINITY = Peer("infinity-emb", "embed_infinity.py", (), ("infinity-emb[torch]", "transformers<5"))
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ QUICK = Sizes(
 def plain() -> Peer:
     """The graph that set-up exported, in a session of its own."""
     graph = next(MODELS.glob("exports/*/onnx/minilm.onnx"))
-    return Peer("plain ONNX Runtime", "plain_onnxruntime.py", (str(graph),))
+    return Peer("plain ONNX Runtime", "embed_plain_onnxruntime.py", (str(graph),))
 
 
 class Bench:
@@ -78,22 +72,7 @@ class Bench:
         self.sizes = sizes
         self.report = Report()
         self.texts = Texts(options.corpus, MODELS)
-
-    @contextlib.contextmanager
-    def children(self, peers: Sequence[Peer], threads: int) -> Iterator[list[Child]]:
-        """Those peers that run here, warm; of the others the reason is printed in place of figures."""
-        children: list[Child] = []
-        try:
-            for peer in peers:
-                try:
-                    python = interpreter(peer, self.options.torch, self.options.torch_index)
-                    children.append(Child(peer, python, FOLDER, threads))
-                except Unavailable as error:
-                    self.report.say(f"\n**{peer.name} does not run here:** {error}")
-            yield children
-        finally:
-            for child in children:
-                child.close()
+        self.nursery = Nursery(options.torch, options.torch_index, self.report)
 
     def engine(self) -> None:
         """Texts to vectors in one process, every peer with one thread and with two."""
@@ -107,23 +86,26 @@ class Bench:
             ),
         }
         for place, threads in enumerate(self.options.threads):
-            with self.children(peers, threads) as children:
+            with self.nursery.children(peers, FOLDER, threads) as children:
                 if not place:
                     for child in children:
-                        self.report.say(f"- {child.peer.name}: {child.versions}")
-                for name, (texts, rounds) in workloads.items():
-                    measured = _rounds(children, texts, rounds)
-                    title = f"{name}, {threads} thread(s), medians of {rounds} rounds"
+                        self.report.say(f"- {child.name}: {child.versions}")
+                for name, (texts, count) in workloads.items():
+                    measured = _measured(children, texts, count)
+                    title = f"{name}, {threads} thread(s), medians of {count} rounds"
                     self._show(title, measured, self.texts.tokens(texts))
 
     def accuracy(self) -> None:
         """Our vectors beside those of sentence-transformers, and a text's vector in whatever company."""
         texts = self.texts.mixed(self.sizes.accuracy)
-        with self.children([SENTENCE, INT8, FP32], max(self.options.threads)) as children:
-            by_name = {child.peer.name: child for child in children}
+        peers = [SENTENCE, INT8, FP32]
+        with self.nursery.children(peers, FOLDER, max(self.options.threads)) as children:
+            by_name = {child.name: child for child in children}
             if SENTENCE.name in by_name:
-                exact = by_name[SENTENCE.name].vectors([texts])
-                self._compare(exact, by_name[INT8.name].vectors([texts]), by_name[FP32.name].vectors([texts]))
+                exact = _vectors(by_name[SENTENCE.name], [texts])
+                self._compare(
+                    exact, _vectors(by_name[INT8.name], [texts]), _vectors(by_name[FP32.name], [texts])
+                )
             for peer in (INT8, FP32):
                 self.report.most(
                     f"{peer.name}: largest difference of a vector alone and in a batch",
@@ -136,7 +118,7 @@ class Bench:
         with Served() as served:
             if "stream" in sections:
                 texts = self.texts.usual(self.sizes.streamed)
-                with self.children([INT8], served.threads) as children:
+                with self.nursery.children([INT8], FOLDER, served.threads) as children:
                     tokens = self.texts.tokens(texts)
                     bench_stream(served, children[0], texts, tokens, self.sizes.stream_rounds, self.report)
             if "tokens" in sections:
@@ -174,16 +156,17 @@ class Bench:
         )
 
 
-def _rounds(children: Sequence[Child], texts: Sequence[str], rounds: int) -> dict[str, np.ndarray]:
-    """Wall and CPU seconds of each interleaved round, [rounds, 2], after one that does not count."""
-    taken: dict[str, list[tuple[float, float]]] = {child.peer.name: [] for child in children}
+def _measured(children: Sequence[Child], texts: Sequence[str], count: int) -> dict[str, np.ndarray]:
+    """Wall and CPU seconds of each interleaved round, [count, 2], after one that does not count."""
     for child in children:
-        child.keep("workload", texts)
+        child.keep("workload", [texts])
         child.run("workload")
-    for _ in range(rounds):
-        for child in children:
-            taken[child.peer.name].append(child.run("workload"))
-    return {name: np.array(times) for name, times in taken.items()}
+    return rounds(children, ["workload"] * count)
+
+
+def _vectors(child: Child, groups: Sequence[Sequence[str]]) -> np.ndarray:
+    """Vectors of all texts, each group embedded as one call."""
+    return np.stack(child.make(groups))
 
 
 def _cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -195,9 +178,9 @@ def _cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _company(child: Child, texts: Sequence[str]) -> float:
     """The largest difference between vectors of a text alone, among all, and (some) with the longest text."""
     longest = max(texts, key=len)
-    alone = child.vectors([[text] for text in texts])
-    paired = child.vectors([[text, longest] for text in texts[::4]])[::2]
-    together = child.vectors([texts])
+    alone = _vectors(child, [[text] for text in texts])
+    paired = _vectors(child, [[text, longest] for text in texts[::4]])[::2]
+    together = _vectors(child, [texts])
     return float(max(np.abs(alone[::4] - paired).max(), np.abs(alone - together).max()))
 
 

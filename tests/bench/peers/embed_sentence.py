@@ -1,4 +1,4 @@
-"""sentence-transformers on the same folder: sentence.py FOLDER THREADS."""
+"""sentence-transformers on the same folder: embed_sentence.py FOLDER THREADS."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import sys
 
 import sentence_transformers
 import torch
-from wire import serve
+from wire import serve_texts
 
 
 def main(folder: str, threads: int) -> None:
     """Load the model and serve."""
     torch.set_num_threads(threads)
     model = sentence_transformers.SentenceTransformer(folder, device="cpu")
-    serve(
+    serve_texts(
         lambda texts: model.encode(texts, batch_size=32, show_progress_bar=False),
         f"sentence-transformers {sentence_transformers.__version__}, torch {torch.__version__}",
     )

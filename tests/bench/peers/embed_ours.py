@@ -1,4 +1,4 @@
-"""Our engine as the tokenizer service puts it together, without gRPC: ours.py FOLDER THREADS PRECISION."""
+"""Our engine as the tokenizer service makes it, without gRPC: embed_ours.py FOLDER THREADS PRECISION."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import onnxruntime
 import uvloop
-from wire import serve
+from wire import serve_texts
 
 from services.common.export.exporter import StoreExporter, family_graphs
 from services.common.metrics import Metrics
@@ -50,7 +50,7 @@ def main(folder: Path, threads: int, precision: Precision) -> None:
         made = embedding.all(encoder, inputs, EmbedOptions(), precision, Meter(), None)
         return loop.run_until_complete(made).vectors
 
-    serve(encode, f"onnxruntime {onnxruntime.__version__}")
+    serve_texts(encode, f"onnxruntime {onnxruntime.__version__}")
 
 
 if __name__ == "__main__":

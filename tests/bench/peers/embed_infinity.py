@@ -1,4 +1,4 @@
-"""infinity-emb's engine, without its HTTP server, on the same folder: infinity.py FOLDER THREADS.
+"""infinity-emb's engine, without its HTTP server, on the same folder: embed_infinity.py FOLDER THREADS.
 
 Its own default on a CPU is half precision, which takes several times as long here; so float32 is asked for.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from infinity_emb import AsyncEmbeddingEngine, EngineArgs
-from wire import serve
+from wire import serve_texts
 
 
 def main(folder: str, threads: int) -> None:
@@ -38,7 +38,7 @@ def main(folder: str, threads: int) -> None:
         return vectors
 
     names = ("infinity-emb", "sentence-transformers", "torch")
-    serve(encode, ", ".join(f"{name} {version(name)}" for name in names))
+    serve_texts(encode, ", ".join(f"{name} {version(name)}" for name in names))
     loop.run_until_complete(engine.astop())
 
 

@@ -25,9 +25,9 @@ from pequod.model.v1 import LoadModelRequest, ModelServiceStub
 from pequod.tokenizer import v1
 from services.common.catalogue import SERVICES
 from services.common.threads import threads_for
-from tests.bench.embed_children import Child
-from tests.bench.embed_report import Report
-from tests.bench.embed_texts import Texts
+from tests.bench.children import Child
+from tests.bench.embed.texts import Texts
+from tests.bench.report import Report
 from tests.e2e.conftest import started
 
 Work = Callable[[], tuple[float, float]]
@@ -78,7 +78,7 @@ def bench_stream(
     served: Served, engine: Child, texts: Sequence[str], tokens: int, rounds: int, report: Report
 ) -> None:
     """Bulk embedding by EmbedStream beside the bare engine with as many threads."""
-    engine.keep("stream", texts)
+    engine.keep("stream", [texts])
     messages = [
         v1.EmbedStreamRequest(
             inputs=[v1.EmbedInput(text=text) for text in texts[start : start + MESSAGE_TEXTS]],

@@ -1,4 +1,4 @@
-"""The exported fp32 graph in a plain ONNX Runtime session: plain_onnxruntime.py FOLDER THREADS GRAPH.
+"""The exported fp32 graph in a plain ONNX Runtime session: embed_plain_onnxruntime.py FOLDER THREADS GRAPH.
 
 What one would write oneself: batches of 32 in the order of arrival, padded to the longest, pooled in numpy.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
-from wire import serve
+from wire import serve_texts
 
 BATCH = 32
 
@@ -37,7 +37,7 @@ def main(folder: Path, threads: int, graph: Path) -> None:
     def encode(texts: list[str]) -> np.ndarray:
         return np.concatenate([embed(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)])
 
-    serve(encode, f"onnxruntime {onnxruntime.__version__}")
+    serve_texts(encode, f"onnxruntime {onnxruntime.__version__}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What bench_embed prints: tables in Markdown, and targets."""
+"""What benchmarks print: tables in Markdown, and targets."""
 
 from __future__ import annotations
 
