@@ -54,7 +54,7 @@ $(MINILM): $(INSTALLED)
 	@test -e $@ || $(BIN)/python -m services.finetune.recipes.minilm --out $(@D) --alias production
 	@touch $@
 
-$(EXPORTED): $(STUBS) $(MINILM)
+$(EXPORTED): $(STUBS) $(MINILM) $(wildcard models/*/*/model.json)
 	$(BIN)/python -m services.tokenizer.prepare --models models
 	$(BIN)/python -m services.sampler.prepare --models models
 	@touch $@

@@ -120,16 +120,17 @@ def next_tokens(
 
 def _show_next(reply: NextTokensResponse) -> None:
     highest = max((t.probability for t in reply.tokens), default=1.0) or 1.0
+    counted = any(t.count for t in reply.tokens)  # a transformer has probabilities only
     rows = [
         (
             repr(t.text),
             f"{t.probability:.4f}",
-            f"{t.count}" if t.count else "",
+            *([f"{t.count}" if t.count else ""] if counted else []),
             Text(output.bar(t.probability / highest), style="cyan"),
         )
         for t in reply.tokens
     ]
-    output.table(("next", "probability#", "count#", ""), rows)
+    output.table(("next", "probability#", *(["count#"] if counted else []), ""), rows)
     seen = f"; context: {reply.context_used} symbols, seen {reply.context_count} times"
     output.console().print(
         f"{reply.candidates} candidates, {reply.entropy_bits:.2f} bits{seen if reply.context_count else ''}",

@@ -12,10 +12,10 @@ class SamplerSettings:
     """Which models a sampler has at hand and how much it takes on."""
 
     default_model: str = setting(
-        "moby-ngram", env="PEQUOD_SAMPLER_DEFAULT_MODEL", help="Model of requests that name none."
+        "storyteller", env="PEQUOD_SAMPLER_DEFAULT_MODEL", help="Model of requests that name none."
     )
     preload: tuple[str, ...] = setting(
-        ("moby-ngram", "moby-unbounded"),
+        ("storyteller", "moby-ngram", "moby-unbounded"),
         env="PEQUOD_SAMPLER_PRELOAD",
         help="Models to load before the service counts as ready, separated by commas.",
     )
