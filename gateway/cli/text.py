@@ -121,7 +121,7 @@ def next_tokens(
 def _show_next(reply: NextTokensResponse) -> None:
     highest = max((t.probability for t in reply.tokens), default=1.0) or 1.0
     counted = any(t.count for t in reply.tokens)  # a transformer has probabilities only
-    rows = [
+    rows: list[tuple[str | Text, ...]] = [
         (
             repr(t.text),
             f"{t.probability:.4f}",
