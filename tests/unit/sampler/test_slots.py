@@ -18,6 +18,9 @@ class Memory:
     def move(self, source: int, target: int, length: int) -> None:
         self.held[target] = self.held[source]
 
+    def free(self, slot: int) -> None:
+        self.held[slot] = None
+
     def swap(self, first: int, second: int, lengths: tuple[int, int]) -> None:
         self.held[first], self.held[second] = self.held[second], self.held[first]
 
