@@ -67,7 +67,7 @@ class Opened:
 
 
 def open_model(description: Description, folder: Path, derive: Derive, placement: Placement) -> Opened:
-    """The model in ``folder``. Raises ValueError naming what is wrong with its files, NoFamily for others'."""
+    """The model in ``folder``. Raises ValueError naming what is wrong with its files, or NoFamily."""
     length = min(description.window, placement.context)
     rank = placement.adapter_rank if placement.adapters else 0
     name = f"step-{_FORMAT}-{placement.precision}-{length}-{rank}"

@@ -31,7 +31,7 @@ def load(
         raise refusal(name, "its code does not go through Transformers' attention interface")
     if "position_ids" not in inspect.signature(model_class.forward).parameters:
         raise refusal(name, "its code is not told positions")
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     AttentionInterface.register(NAME, attention)
     options: dict[str, Any] = {}
     if device.type == "cpu" and model_class._can_set_experts_implementation():
