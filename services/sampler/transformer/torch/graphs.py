@@ -164,7 +164,10 @@ def recorder(device: torch.device) -> Record:
             step()
         torch.cuda.current_stream(device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        with (
+            torch.cuda.stream(torch.cuda.current_stream(device)),  # the one to go back to, also on failure
+            torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"),
+        ):
             logits = step()
 
         def replay() -> Tensor:

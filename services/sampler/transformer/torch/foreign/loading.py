@@ -46,6 +46,7 @@ def load(
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are named below
             output_loading_info=True,
             **options,
         )
