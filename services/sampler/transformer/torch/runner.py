@@ -69,7 +69,7 @@ class TorchRunner:
         """UNSUPPORTED: there are no places for adapters."""
         raise unsupported("models that PyTorch steps take no adapters")
 
-    def attach(self, place: int, factors: Sequence[Pair]) -> None:
+    def attach(self, place: int, factors: Sequence[Pair | None]) -> None:
         """UNSUPPORTED: there are no places for adapters."""
         self.open_adapted()
 
