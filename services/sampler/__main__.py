@@ -27,6 +27,7 @@ from services.sampler.servicer import SamplerServicer
 from services.sampler.settings import SamplerSettings
 from services.sampler.transformer.loading import Budget
 from services.sampler.transformer.onnx.opening import Placement
+from services.sampler.transformer.opening import device_of
 
 NAME = "sampler"
 
@@ -71,7 +72,10 @@ def _loader(store: ModelStore, settings: SamplerSettings) -> EngineLoader:
         settings.context,
         settings.adapters,
         settings.adapter_rank,
+        settings.device,
     )
+    if settings.device == "cuda":
+        device_of("cuda")  # where there is none the process does not start
     return EngineLoader(store, placement, Budget(settings.cache_bytes, settings.prefix_bytes))
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from services.common.errors import unsupported
 from services.common.export.exporter import family_graphs
 from services.common.export.graph import GraphSpec
 from services.common.residency.failures import load_failures
 from services.common.store import Kind, ModelVersion
 from services.sampler import families
+from services.sampler.transformer.model.directory import NoFamily
 
 _ngram_graphs = family_graphs(families)
 
@@ -21,4 +23,9 @@ def graphs_of(version: ModelVersion, folder: Path) -> Mapping[str, GraphSpec]:
     from services.sampler.transformer.onnx.graphs import exporting
 
     with load_failures(version):
-        return exporting.graphs(folder)
+        try:
+            return exporting.graphs(folder)
+        except NoFamily as error:
+            raise unsupported(
+                f"model {version} runs by Transformers' own code, which is not exported"
+            ) from error

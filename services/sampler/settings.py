@@ -37,10 +37,16 @@ class SamplerSettings:
         maximum=1_048_576,
     )
     precision: str = setting(
-        "int8",
+        "auto",
         env="PEQUOD_SAMPLER_PRECISION",
-        help="Weights of transformers on a CPU: int8, or fp32 at a third of the speed.",
-        choices=("int8", "fp32"),
+        help="Weights of transformers: int8 (our families on a CPU), fp32, bf16, or auto for what suits.",
+        choices=("auto", "int8", "fp32", "bf16"),
+    )
+    device: str = setting(
+        "auto",
+        env="PEQUOD_SAMPLER_DEVICE",
+        help="Where transformers run: cpu, cuda, or auto for CUDA where it works.",
+        choices=("auto", "cpu", "cuda"),
     )
     slots: int = setting(
         64,

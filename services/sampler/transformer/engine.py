@@ -23,15 +23,16 @@ from services.sampler.transformer.choice import choose, log_sum_of
 from services.sampler.transformer.forms import Form, Matcher
 from services.sampler.transformer.lora.adapter import Adapter
 from services.sampler.transformer.lora.places import NONE, Places
-from services.sampler.transformer.onnx.inspector import Inspector
 from services.sampler.transformer.prefixes import BLOCK, Prefixes
-from services.sampler.transformer.runner import Logits, Runner
+from services.sampler.transformer.runner import Inspector, Logits, Runner
 from services.sampler.transformer.slots import Seat, Slots
 
 _IDLE_SECONDS = 0.03
 """How long a step reads prompts when nobody waits for a token."""
 _MOST_BLOCKS = 16
 """Blocks read together: more are no faster."""
+AHEAD = _MOST_BLOCKS * BLOCK
+"""Positions that a step may read beyond those that there was room for when it began."""
 _SMOOTHING = 0.2
 _NUMBERS = 64
 """Random numbers made at a time."""

@@ -15,9 +15,10 @@ from services.sampler.transformer.forms import Forms
 from services.sampler.transformer.lora.admission import Admission
 from services.sampler.transformer.lora.places import Places
 from services.sampler.transformer.model.chat import ChatTemplate
-from services.sampler.transformer.model.directory import TOKENIZER_FILE, Description, describe
+from services.sampler.transformer.model.directory import FAMILIES, TOKENIZER_FILE, Description, describe
 from services.sampler.transformer.model.vocabulary import Vocabulary
-from services.sampler.transformer.onnx.opening import Opened, Placement, open_model
+from services.sampler.transformer.onnx.opening import Opened, Placement
+from services.sampler.transformer.opening import device_of, open_model
 from services.sampler.transformer.prefixes import BLOCK, Prefixes
 from services.sampler.transformer.runner import Runner
 
@@ -42,14 +43,14 @@ def load(
     """The engine of the model in ``folder``. Raises ValueError naming what is wrong with its files."""
     description = describe(folder)
     vocabulary = Vocabulary(folder / TOKENIZER_FILE, description.bos)
-    opened = open_model(description, folder, derive, placement)
+    opened = open_model(description, folder, derive, placement, budget.cache_bytes)
     runner = opened.runner
     return TransformerEngine(
         name=version.name,
         alphabet=vocabulary,
         traits=_traits(description, vocabulary, opened),
         runner=runner,
-        positions=max(budget.cache_bytes // runner.bytes_per_position, runner.length),
+        positions=opened.positions or max(budget.cache_bytes // runner.bytes_per_position, runner.length),
         prefixes=Prefixes(budget.prefix_bytes),
         inspector=opened.inspector,
         adapters=Places(runner, opened.linears),
@@ -59,15 +60,24 @@ def load(
 
 def memory_bytes(version: ModelVersion, folder: Path, placement: Placement, budget: Budget) -> int:
     """What the model will hold at most: weights in its precision, and caches that it can fill."""
-    per_file_byte = 1.2 if placement.precision == "int8" else 2.2
-    weights = int(per_file_byte * version.manifest.size_bytes)
+    weights = int(2.2 * version.manifest.size_bytes)
     try:
         description = describe(folder)
+        weights = int(_growth(description, placement) * version.manifest.size_bytes)
         positions = placement.slots * min(description.window, placement.context)
         cache = positions * description.cached_numbers * _FLOAT_BYTES
     except (ValueError, KeyError, TypeError):
         return weights  # loading will say what is wrong
     return weights + min(budget.cache_bytes, cache) + budget.prefix_bytes
+
+
+def _growth(description: Description, placement: Placement) -> float:
+    """Bytes of weights in memory for each byte of a file in 16 bits, as files are."""
+    if placement.precision in ("auto", "bf16") and device_of(placement.device) == "cuda":
+        return 1.2
+    ours = description.model_type in FAMILIES
+    growth = {"auto": 1.2 if ours else 2.2, "int8": 1.2, "bf16": 1.2, "fp32": 2.2}
+    return growth[placement.precision]
 
 
 def reads_jointly(runner: Runner) -> bool:
@@ -79,7 +89,9 @@ def reads_jointly(runner: Runner) -> bool:
     for begin in range(0, total, BLOCK):
         block = ids[begin : begin + BLOCK]
         apart = runner.read(0, begin, block, [block.size - 1])
-    return np.array_equal(together, apart) and np.array_equal(kept, runner.save(0, 0, total))
+    equal = np.array_equal(together, apart) and np.array_equal(kept, runner.save(0, 0, total))
+    runner.free(0)
+    return equal
 
 
 def _traits(description: Description, vocabulary: Vocabulary, opened: Opened) -> Traits:

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from services.sampler.engine import Inside
 from services.sampler.transformer.lora.adapter import Pair
 
 Ids = npt.NDArray[np.int64]
@@ -51,11 +52,15 @@ class Runner(Protocol):
         ...
 
     def move(self, source: int, target: int, length: int) -> None:
-        """Copy the first ``length`` positions of a slot over another."""
+        """Have a slot hold the first ``length`` positions of another, which is then as good as free."""
         ...
 
     def swap(self, first: int, second: int, lengths: tuple[int, int]) -> None:
         """Exchange what two slots hold."""
+        ...
+
+    def free(self, slot: int) -> None:
+        """Forget what a slot holds."""
         ...
 
     def save(self, slot: int, start: int, count: int) -> Block:
@@ -68,4 +73,12 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Let go of weights and cache."""
+        ...
+
+
+class Inspector(Protocol):
+    """Looks inside a model, from any thread."""
+
+    def look(self, ids: Ids, chosen: Ids, top: int) -> Inside:
+        """What happens to a prompt's ids, with the attention of the positions ``chosen``."""
         ...

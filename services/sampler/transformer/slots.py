@@ -76,12 +76,15 @@ class Slots:
         """Free a seat."""
         if self.readers.get(seat.slot) is seat:
             del self.readers[seat.slot]
+            self.runner.free(seat.slot)
         else:
             self._close_gap(seat)
 
     def _close_gap(self, seat: Seat) -> None:
         last = self.writers.pop()
-        if last is not seat:
+        if last is seat:
+            self.runner.free(seat.slot)
+        else:
             self.runner.move(last.slot, seat.slot, last.length)
             self.writers[seat.slot] = last
             last.slot = seat.slot

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    Gemma2Config,
     GPT2Config,
+    GPTNeoXConfig,
+    GptOssConfig,
     LlamaConfig,
     MistralConfig,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
+    Qwen3MoeConfig,
 )
 
 from services.finetune.recipes.encoding import byte_level_bpe
@@ -47,6 +52,23 @@ _LLAMA = {
     "initializer_range": 0.2,
 }
 
+_SLIDING = {"sliding_window": 24, "head_dim": 16, "pad_token_id": 0}
+FOREIGN: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
+    "gpt_neox": (GPTNeoXConfig, {"rotary_pct": 0.5}),
+    "gemma2": (Gemma2Config, _SLIDING),
+    "mistral_sliding": (MistralConfig, _SLIDING),
+    "llama_yarn": (
+        LlamaConfig,
+        {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}},
+    ),
+    "qwen3_moe": (
+        Qwen3MoeConfig,
+        {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "head_dim": 16},
+    ),
+    "gpt_oss": (GptOssConfig, _SLIDING | {"num_local_experts": 4}),
+}
+"""Models that Transformers' own code runs: class and sizes besides those of ``_LLAMA``."""
+
 
 def config_of(kind: str) -> PreTrainedConfig:
     """A tiny model's configuration."""
@@ -70,6 +92,9 @@ def config_of(kind: str) -> PreTrainedConfig:
             "original_max_position_embeddings": 64,
         }
         return LlamaConfig(**_LLAMA, rope_scaling=scaling, tie_word_embeddings=True)
+    if kind in FOREIGN:
+        made, extra = FOREIGN[kind]
+        return made(**_LLAMA | extra)
     classes = {"llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}
     extra = {"head_dim": 32} if kind in {"qwen3", "mistral"} else {}
     return classes[kind](**_LLAMA, **extra)

@@ -83,15 +83,19 @@ def describe(folder: Path) -> Description:
     )
 
 
+class NoFamily(ValueError):
+    """None of our families runs a model; Transformers' own code may."""
+
+
 def family_of(description: Description) -> ModuleType:
-    """The family that runs a model of this description. Raises ValueError naming one that none runs."""
+    """The family that runs a model of this description. Raises NoFamily naming one that none runs."""
     architecture = description.model_type
     if architecture not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
-        raise ValueError(f"no family runs the architecture {architecture!r}; there are families for {known}")
+        raise NoFamily(f"no family runs the architecture {architecture!r}; there are families for {known}")
     family = load_family(families, FAMILIES[architecture])
     if not family.supports(description.config):
-        raise ValueError(f"config.json asks of {architecture!r} what its family does not do")
+        raise NoFamily(f"config.json asks of {architecture!r} what its family does not do")
     return family
 
 

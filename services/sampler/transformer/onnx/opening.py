@@ -24,6 +24,7 @@ from services.sampler.transformer.model.directory import Description, family_of
 from services.sampler.transformer.onnx.inspector import Inspector
 from services.sampler.transformer.onnx.runner import SPARE, Graphs, OnnxRunner, Open, Sizes
 from services.sampler.transformer.onnx.session import open_session
+from services.sampler.transformer.runner import Inspector as AnyInspector
 from services.sampler.transformer.runner import Runner
 
 GRAPH_FILE = "step.onnx"
@@ -38,8 +39,8 @@ _FORMAT = 2
 class Placement:
     """How models run here."""
 
-    precision: str = "int8"
-    """"int8" or "fp32"."""
+    precision: str = "auto"
+    """"int8", "fp32", "bf16", or "auto" for what suits device and model."""
     threads: int = 1
     slots: int = 64
     """Sequences that share steps."""
@@ -49,6 +50,8 @@ class Placement:
     """Adapters of one model that steps can use at the same time; 0: none can be asked for."""
     adapter_rank: int = 16
     """The largest rank of an adapter."""
+    device: str = "cpu"
+    """"cpu", "cuda", or "auto" for CUDA where it works."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,15 @@ class Opened:
     """A model at work."""
 
     runner: Runner
-    inspector: Inspector
+    inspector: AnyInspector
     linears: Linears
     """What adapters may change."""
+    positions: int | None = None
+    """Positions that there is room for, where the runner has reckoned it."""
 
 
 def open_model(description: Description, folder: Path, derive: Derive, placement: Placement) -> Opened:
-    """The model in ``folder``. Raises ValueError naming what is wrong with its files."""
+    """The model in ``folder``. Raises ValueError naming what is wrong with its files, or NoFamily."""
     length = min(description.window, placement.context)
     rank = placement.adapter_rank if placement.adapters else 0
     name = f"step-{_FORMAT}-{placement.precision}-{length}-{rank}"

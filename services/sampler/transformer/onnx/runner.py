@@ -124,6 +124,10 @@ class OnnxRunner:
             part[second, :, :longest] = kept
         self._filled[[first, second]] = self._filled[[second, first]]
 
+    def free(self, slot: int) -> None:
+        """Forget what a slot holds: the next who has it writes over it."""
+        self._filled[slot] = 0
+
     def save(self, slot: int, start: int, count: int) -> Block:
         """[2 * layers, kv_heads, count, head_dim] of a slot."""
         return np.stack([part[slot, :, start : start + count] for part in self._cache])
