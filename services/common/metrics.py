@@ -71,7 +71,7 @@ class Metrics:
         )
         self.inter_token_seconds = self._histogram(
             "inter_token_seconds",
-            "Seconds between tokens of one sequence, averaged over an engine step.",
+            "Seconds between tokens of one sequence, averaged over those that came together.",
             "model",
             buckets=(1e-6, 1e-5, 1e-4, *_SECONDS),
         )

@@ -42,7 +42,8 @@ class SamplerProcess:
         self._manager: ModelManager[Loaded] = ModelManager(
             store, _loader(store, settings), metrics, models.memory_bytes, models.load_wait
         )
-        self._scheduler = Scheduler(metrics, Limits(settings.max_running, settings.max_waiting))
+        limits = Limits(settings.max_running, settings.max_waiting, settings.pace_ms / 1e3)
+        self._scheduler = Scheduler(metrics, limits)
 
     def register(self, server: grpc.aio.Server) -> tuple[str, ...]:
         """Add both servicers."""

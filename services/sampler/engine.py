@@ -172,7 +172,10 @@ class Output:
     text: str = ""
     ids: list[int] = field(default_factory=list)
     logprob: float = 0.0
-    """Sum over ``ids``, or over the positions scored; -inf when one of these was impossible."""
+    """Sum over all ids so far, or all positions scored; -inf when one of these was impossible.
+
+    A running sum: how outputs are added up later cannot change its last bits.
+    """
     positions: list[Position] = field(default_factory=list)
     prompt_positions: list[Position] = field(default_factory=list)
     scored: int = 0
@@ -185,13 +188,13 @@ class Output:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to tell: all text of the step is held back, or it only read."""
-        return not (self.ids or self.text or self.prompt_positions or self.finish)
+        return not (self.ids or self.text or self.prompt_positions or self.finish or self.error)
 
     def add(self, later: Output) -> None:
         """Append what a later step gave."""
         self.text += later.text
         self.ids += later.ids
-        self.logprob += later.logprob
+        self.logprob = later.logprob
         self.positions += later.positions
         self.prompt_positions += later.prompt_positions
         self.scored += later.scored
@@ -199,6 +202,7 @@ class Output:
         self.table = later.table or self.table
         self.finish = later.finish
         self.stop_matched = later.stop_matched
+        self.error = later.error
 
 
 @dataclass

@@ -1,16 +1,15 @@
-"""Decides which sequences run in the next step: bounded waiting, fair turns, nothing for callers who left."""
+"""Decides which sequences run in the next steps: bounded waiting, fair turns, nothing for callers who left."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from collections.abc import Sequence as Rows
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from weakref import WeakKeyDictionary
 
@@ -18,18 +17,22 @@ from services.common.errors import Code, Reason, ServiceError, overloaded
 from services.common.metrics import Metrics
 from services.sampler.engine import Engine, Figures, Output
 from services.sampler.sequence import Sequence
+from services.sampler.turn import Turn
 
-_logger = logging.getLogger("pequod.sampler")
 _SMOOTHING = 0.1
 """Weight of the newest run in the running mean of run times."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a scheduler takes on, in sequences."""
+    """How much a scheduler takes on."""
 
     running: int = 128
+    """Sequences that share steps."""
     waiting: int = 512
+    """Sequences that wait."""
+    pace_seconds: float = 0.0
+    """How long tokens of a running sequence gather before its caller is told; 0: one step."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,17 @@ class _Row:
     place: int
     began: float = 0.0
     last_token: float | None = None
+    untold: Output = field(default_factory=Output)
+    """What its caller has not been told yet."""
+    told: float = 0.0
+    """When its caller was last told something, or the sequence began."""
+
+    def tell(self, now: float) -> None:
+        """Let the caller have all there is."""
+        self.told = now
+        if not self.untold.is_empty:
+            output, self.untold = self.untold, Output()
+            self.ticket.put(output.error or (self.place, output))
 
 
 class Ticket:
@@ -58,7 +72,16 @@ class Ticket:
     Leaving the ``async with`` block, however it ends, frees the place within one step.
     """
 
-    def __init__(self, engine: Engine, sequences: Rows[Sequence], deadline: float | None, now: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        sequences: Rows[Sequence],
+        deadline: float | None,
+        now: float,
+        leave: Callable[[], None],
+    ) -> None:
+        """``leave`` tells the scheduler that the caller has gone."""
+        self._leave = leave
         self.engine = engine
         self.deadline = deadline
         self.submitted = now
@@ -77,6 +100,7 @@ class Ticket:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.departed = True
+        self._leave()
 
     async def begun(self) -> None:
         """Return when the first sequence joins a step. Raises what ended the request before that."""
@@ -85,7 +109,7 @@ class Ticket:
             raise event
 
     async def outputs(self) -> AsyncIterator[tuple[int, Output]]:
-        """(place, output) after each step, until every sequence has finished. Raises what went wrong."""
+        """(place, output) after each turn, until every sequence has finished. Raises what went wrong."""
         while self._unfinished:
             event = await self._events.get()
             if isinstance(event, BaseException):
@@ -105,9 +129,15 @@ class Ticket:
         """For the scheduler: an output, an error, or None for "begun"."""
         self._events.put_nowait(event)
 
+    def end(self, error: ServiceError) -> None:
+        """For the scheduler: no more steps; the caller gets what there is, then the error."""
+        for row in self.rows:
+            row.tell(self.ended)
+        self.put(error)
+
 
 class Scheduler:
-    """Runs sequences of all engines in one worker thread, a step at a time, engines in rotation."""
+    """Runs sequences of all engines in one worker thread, a turn at a time, engines in rotation."""
 
     def __init__(self, metrics: Metrics, limits: Limits | None = None) -> None:
         self._metrics = metrics
@@ -117,6 +147,7 @@ class Scheduler:
         self._work = asyncio.Event()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._task: asyncio.Task[None] | None = None
+        self._turn: Turn | None = None
         self._mean_run_seconds = 0.05
         self._known: WeakKeyDictionary[Engine, Figures] = WeakKeyDictionary()
 
@@ -131,7 +162,8 @@ class Scheduler:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         for row in [*self._waiting, *self._running_rows()]:
-            row.ticket.put(ServiceError(Code.UNAVAILABLE, Reason.DRAINING, "the service is shutting down"))
+            gone = ServiceError(Code.UNAVAILABLE, Reason.DRAINING, "the service is shutting down")
+            row.ticket.end(gone)
         self._worker.shutdown()
 
     def submit(self, engine: Engine, sequences: Rows[Sequence], deadline: float | None) -> Ticket:
@@ -141,7 +173,9 @@ class Scheduler:
         if ahead + len(sequences) > self._limits.waiting + self._idle_places():
             turns = (ahead + len(sequences)) / self._limits.running
             raise overloaded(f"{ahead} sequences wait already", max(turns * self._mean_run_seconds, 0.01))
-        ticket = Ticket(engine, sequences, deadline, now)
+        ticket = Ticket(engine, sequences, deadline, now, self._interrupt)
+        if self._idle_places() > 0:
+            self._interrupt()
         self._waiting.extend(ticket.rows)
         self._metrics.prompt_tokens.labels(engine.name).inc(len(sequences[0].plan.prompt))
         self._gauge()
@@ -154,7 +188,7 @@ class Scheduler:
             self._drop_departed()
             self._admit()
             if self._running:
-                await self._step(*self._next_batch())
+                await self._take_turn(*self._next_batch())
             else:
                 self._work.clear()
             self._gauge()
@@ -170,7 +204,7 @@ class Scheduler:
         ticket = row.ticket
         if not ticket.departed and ticket.deadline is not None and now >= ticket.deadline:
             ticket.departed = True
-            ticket.put(ServiceError(Code.DEADLINE_EXCEEDED, Reason.DEADLINE, "the deadline passed"))
+            ticket.end(ServiceError(Code.DEADLINE_EXCEEDED, Reason.DEADLINE, "the deadline passed"))
         return ticket.departed
 
     def _admit(self) -> None:
@@ -178,7 +212,7 @@ class Scheduler:
         now = time.monotonic()
         while self._waiting and self._idle_places() > 0:
             row = self._waiting.popleft()
-            row.began = now
+            row.began = row.told = now
             self._running.setdefault(row.ticket.engine, []).append(row)
             if row.ticket.began is None:
                 row.ticket.began = row.ticket.ended = now
@@ -191,36 +225,52 @@ class Scheduler:
         self._running.move_to_end(engine)
         return engine, list(self._running[engine])
 
-    async def _step(self, engine: Engine, rows: list[_Row]) -> None:
-        """Run one step in the worker thread and hand out what it gave."""
-        started = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        try:
-            outputs = await loop.run_in_executor(self._worker, engine.step, [row.sequence for row in rows])
-            if len(outputs) != len(rows):
-                raise RuntimeError(f"{len(rows)} sequences went into a step, {len(outputs)} outputs came out")
-        except Exception as error:
-            _logger.exception("an engine step failed", extra={"model": engine.name})
-            outputs = [Output(error=error) for _ in rows]
-        self._metrics.compute_seconds.labels(engine.name).observe(time.perf_counter() - started)
-        self._metrics.batch_rows.observe(len(rows))
+    def _interrupt(self) -> None:
+        """Look again after the step that runs."""
+        if self._turn is not None:
+            self._turn.interrupted = True
+
+    async def _take_turn(self, engine: Engine, rows: list[_Row]) -> None:
+        """Run steps in the worker thread and hand out what they gave."""
+        new = {place for place, row in enumerate(rows) if row.last_token is None}
+        sequences = [row.sequence for row in rows]
+        turn = self._turn = Turn(engine, sequences, new, self._turn_seconds(rows))
+        outputs = await asyncio.get_running_loop().run_in_executor(self._worker, turn.run)
+        self._turn = None
+        for seconds in turn.step_seconds:
+            self._metrics.compute_seconds.labels(engine.name).observe(seconds)
+            self._metrics.batch_rows.observe(len(rows))
         self._metrics.generated_tokens.labels(engine.name).inc(sum(len(output.ids) for output in outputs))
         self._record_cache(engine)
         now = time.monotonic()
+        # All at once: a message each at its own time would end a turn each.
+        due = self._next_due(rows) <= now
         for row, output in zip(rows, outputs, strict=True):
-            self._deliver(row, output, len(rows), now)
+            self._deliver(row, output, len(rows), now, due)
 
-    def _deliver(self, row: _Row, output: Output, batch_rows: int, now: float) -> None:
+    def _next_due(self, rows: list[_Row]) -> float:
+        """When the one who has waited longest is to be told something."""
+        return min(row.told for row in rows) + self._limits.pace_seconds
+
+    def _turn_seconds(self, rows: list[_Row]) -> float:
+        """Until callers are to be told something or a deadline passes; one step while engines alternate."""
+        if len(self._running) > 1:
+            return 0.0
+        deadlines = [row.ticket.deadline for row in rows if row.ticket.deadline is not None]
+        return min([self._next_due(rows), *deadlines]) - time.monotonic()
+
+    def _deliver(self, row: _Row, output: Output, batch_rows: int, now: float, due: bool) -> None:
         ticket = row.ticket
         ticket.ended = now
         ticket.batch_rows = max(ticket.batch_rows, batch_rows)
+        is_first = row.last_token is None
         self._record(row, len(output.ids), now)
-        if output.error is not None:
-            ticket.departed = True
-            ticket.put(output.error)
-        else:
-            ticket.put((row.place, output))
-        if output.finish is not None or output.error is not None:
+        row.untold.add(output)
+        is_over = output.finish is not None or output.error is not None
+        if due or is_first or is_over:
+            row.tell(now)
+        if is_over:
+            ticket.departed = ticket.departed or output.error is not None
             self._mean_run_seconds += _SMOOTHING * (now - row.began - self._mean_run_seconds)
             self._remove(row)
 

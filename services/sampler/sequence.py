@@ -75,6 +75,7 @@ class Sequence:
         self._decoder = alphabet.decoder(plan.prompt)
         self._tail = _Tail()
         self._emitted = 0
+        self._logprob = 0.0
         self._output = Output()
 
     @property
@@ -97,7 +98,7 @@ class Sequence:
         self._output.impossible += impossible
         self._output.prompt_positions += positions
         if self.plan.task is Task.SCORE:
-            self._output.logprob += logprob
+            self._logprob += logprob
             self.finish = None if self.unread else Finish.DONE
 
     def show(self, table: Table) -> None:
@@ -132,7 +133,7 @@ class Sequence:
     def take(self) -> Output:
         """What came since the last call."""
         output, self._output = self._output, Output()
-        output.finish = self.finish
+        output.finish, output.logprob = self.finish, self._logprob
         return output
 
     def _stop_id(self, ids: list[int]) -> int | None:
@@ -173,7 +174,8 @@ class Sequence:
         ids, pieces, logprobs, positions = self._tail.pop(count)
         self._output.text += "".join(pieces)[:characters]
         self._output.ids += ids
-        self._output.logprob += sum(logprobs)
+        for logprob in logprobs:  # one by one: however many come together, the sum is the same
+            self._logprob += logprob
         self._output.positions += positions
         self._emitted += count
 

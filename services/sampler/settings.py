@@ -22,6 +22,13 @@ class SamplerSettings:
     max_running: int = setting(
         128, env="PEQUOD_SAMPLER_MAX_RUNNING", help="Sequences that share steps.", minimum=1, maximum=4096
     )
+    pace_ms: float = setting(
+        50.0,
+        env="PEQUOD_SAMPLER_PACE_MS",
+        help="How long a stream's tokens gather before they are sent, after its first; 0: one step.",
+        minimum=0,
+        maximum=1000,
+    )
     max_waiting: int = setting(
         512,
         env="PEQUOD_SAMPLER_MAX_WAITING",
