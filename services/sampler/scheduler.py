@@ -1,4 +1,4 @@
-"""Decides which sequences run in the next steps: bounded waiting, fair turns, nothing for callers who left."""
+"""Decides who runs in the next steps: bounded waiting, fair turns, nothing for callers who left."""
 
 from __future__ import annotations
 

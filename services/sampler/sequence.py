@@ -10,7 +10,7 @@ from itertools import accumulate
 from services.sampler.engine import Adapter, Finish, Form, Output, Position, Table
 from services.sampler.ngrams.alphabet import Alphabet, Ids
 from services.sampler.ngrams.chain import NgramOptions
-from services.sampler.sampling import Sampling
+from services.sampler.sampling import Floats, Sampling
 
 
 class Task(enum.Enum):
@@ -90,7 +90,7 @@ class Sequence:
         return self.plan.stopping.max_tokens - self.produced
 
     def score(
-        self, logprob: float, impossible: int, count: int, positions: list[Position], unscored: int = 0
+        self, logprobs: Floats, impossible: int, count: int, positions: list[Position], unscored: int = 0
     ) -> None:
         """Take the scores of the next ``count`` prompt positions, of which ``unscored`` have none."""
         self.read += count
@@ -98,7 +98,7 @@ class Sequence:
         self._output.impossible += impossible
         self._output.prompt_positions += positions
         if self.plan.task is Task.SCORE:
-            self._logprob += logprob
+            self._add(logprobs)
             self.finish = None if self.unread else Finish.DONE
 
     def show(self, table: Table) -> None:
@@ -174,10 +174,14 @@ class Sequence:
         ids, pieces, logprobs, positions = self._tail.pop(count)
         self._output.text += "".join(pieces)[:characters]
         self._output.ids += ids
-        for logprob in logprobs:  # one by one: however many come together, the sum is the same
-            self._logprob += logprob
+        self._add(logprobs)
         self._output.positions += positions
         self._emitted += count
+
+    def _add(self, logprobs: Rows[float] | Floats) -> None:
+        """Sum one by one, so that the total does not depend on how many come together."""
+        for logprob in logprobs:
+            self._logprob += float(logprob)
 
 
 class _Tail:

@@ -46,7 +46,8 @@ class Turn:
         outputs = self.engine.step(self.sequences)
         self.step_seconds.append(time.perf_counter() - started)
         if len(outputs) != len(self.sequences):
-            raise RuntimeError(f"{len(self.sequences)} sequences went into a step, {len(outputs)} outputs came out")
+            wanted = len(self.sequences)
+            raise RuntimeError(f"{wanted} sequences went into a step, {len(outputs)} outputs came out")
         return outputs
 
     def _is_over(self, whole: list[Output], ends: float) -> bool:

@@ -40,6 +40,7 @@ STORYTELLER = Path(__file__).parents[2] / "models/storyteller/1"
 INT8 = Peer("ours, int8", "lm_ours.py", ("int8",))
 FP32 = Peer("ours, fp32", "lm_ours.py", ("fp32",))
 SERVICE = "ours, int8, GenerateStream"
+UNPACED = f"{SERVICE}, a message a token"
 _TRANSFORMERS = ("transformers", "accelerate", "psutil")
 CTRANSLATE = Peer(
     "CTranslate2, int8",
@@ -98,16 +99,20 @@ class Bench:
         """Tokens a second of everyone, at one request and at several."""
         peers = [INT8, FP32, *self._chosen()]
         folder, threads = self._made(shape), self.options.threads
-        with self.nursery.children(peers, folder, threads) as children, self._service(shape) as service:
+        with (
+            self.nursery.children(peers, folder, threads) as children,
+            self._service(shape) as service,
+            self._unpaced(shape) as unpaced,
+        ):
             for child in children:
                 self.report.say(f"- {child.name}: {child.versions}")
+            workers = _workers(children, service, unpaced)
             for concurrency, groups in self.sizes.groups.items():
                 rows = self._workloads(shape, concurrency, groups)
                 for name, each in rows.items():
-                    service.keep(name, each.groups)
-                    for child in children:
-                        child.keep(name, each.groups)
-                self._show(shape, list(rows.values()), rounds(_workers(children, service), list(rows)))
+                    for worker in workers:
+                        worker.keep(name, each.groups)
+                self._show(shape, list(rows.values()), rounds(workers, list(rows)))
 
     def exactness(self, shape: Shape) -> None:
         """Whether tokens are the same alone, in company, by the service; and those of Transformers."""
@@ -131,8 +136,8 @@ class Bench:
             )
 
     def waiting(self, shape: Shape, sections: Sequence[str]) -> None:
-        """The sections about single tokens, on one service."""
-        with self._service(shape) as service:
+        """The sections about single tokens, on a service that sends each of them at once."""
+        with self._unpaced(shape) as service:
             if "first" in sections:
                 latency.bench_first_token(service, shape, self.sizes.latency, self.report)
             if "arrival" in sections:
@@ -144,6 +149,11 @@ class Bench:
     @contextlib.contextmanager
     def _service(self, shape: Shape) -> Iterator[Service]:
         with Service(SERVICE, self._made(shape), self.options.threads) as service:
+            yield service
+
+    @contextlib.contextmanager
+    def _unpaced(self, shape: Shape) -> Iterator[Service]:
+        with Service(UNPACED, self._made(shape), self.options.threads, pace_ms=0) as service:
             yield service
 
     def _workloads(self, shape: Shape, concurrency: int, groups: int) -> dict[str, Workload]:
@@ -182,10 +192,10 @@ class Bench:
             self.report.least(f"{title}: {SERVICE} / bare engine", float(speeds[SERVICE][0] / ours[0]), 0.85)
 
 
-def _workers(children: Sequence[Child], service: Service) -> list[Worker]:
-    """The service right after the bare engine, so that both find the machine the same."""
+def _workers(children: Sequence[Child], *services: Service) -> list[Worker]:
+    """The services right after the bare engine, so that all find the machine the same."""
     first, *others = children
-    return [first, service, *others]
+    return [first, *services, *others]
 
 
 def _best(speeds: dict[str, np.ndarray]) -> np.ndarray | None:

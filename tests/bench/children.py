@@ -58,6 +58,9 @@ class Worker(Protocol):
     def name(self) -> str:
         """What its row is called."""
 
+    def keep(self, name: str, groups: Sequence[Sequence[Any]]) -> None:
+        """Remember a workload, to be run by its name."""
+
     def run(self, name: str) -> tuple[float, float]:
         """Wall and CPU seconds of a workload that it keeps."""
 

@@ -95,7 +95,7 @@ class NgramEngine:
             columns = (plan.prompt[begin:end].tolist(), logprobs.tolist(), scores.contexts_used.tolist())
             positions = [Position(*cells) for cells in zip(*columns, tops, strict=True)]
         impossible = int(np.count_nonzero(scores.probabilities == 0))
-        sequence.score(float(logprobs.sum()), impossible, end - begin, positions)
+        sequence.score(logprobs, impossible, end - begin, positions)
 
     def _write(self, sequence: Sequence) -> None:
         """Draw the next block."""

@@ -54,7 +54,7 @@ def score(sequence: Sequence, ids: list[int], begin: int, logits: Logits) -> Non
         rest = zip(following, logits, sums, strict=False)
         positions = first + [position(token, row, float(total), plan.top) for token, row, total in rest]
     count = len(following) + (begin == 0)
-    sequence.score(float(logprobs.sum()), 0, count, positions, unscored=int(begin == 0))
+    sequence.score(logprobs, 0, count, positions, unscored=int(begin == 0))
 
 
 def show(sequence: Sequence, logits: Logits, history: History | None) -> None:

@@ -36,7 +36,8 @@ _START_SECONDS = 180
 class Service:
     """A sampler that has one model in memory, ended with the block."""
 
-    def __init__(self, name: str, folder: Path, threads: int) -> None:
+    def __init__(self, name: str, folder: Path, threads: int, pace_ms: float | None = None) -> None:
+        """``pace_ms`` is how long the tokens of a stream gather; None: the default."""
         self.name = name
         self._model = f"file:{folder}"
         port, side_port = free_ports(2)
@@ -52,6 +53,8 @@ class Service:
             "PEQUOD_CACHE": str(CACHE.resolve()),
             "PEQUOD_STORE": self._store.name,
         }
+        if pace_ms is not None:
+            environment["PEQUOD_SAMPLER_PACE_MS"] = str(pace_ms)
         self._log = HOME / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(

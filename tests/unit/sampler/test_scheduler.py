@@ -235,6 +235,72 @@ async def test_closing_tells_those_who_wait():
         assert result.reason is Reason.DRAINING
 
 
+class Slow(Countdown):
+    """A symbol takes a thousandth of a second."""
+
+    def step(self, sequences):
+        time.sleep(0.001)
+        return super().step(sequences)
+
+
+@pytest.fixture
+async def patient():
+    """Tells callers of running sequences something ten times a second."""
+    made = Scheduler(Metrics("sampler"), Limits(running=4, waiting=6, pace_seconds=0.1))
+    made.start()
+    yield made
+    await made.close()
+
+
+async def pieces_of(ticket, pieces=None):
+    pieces = [] if pieces is None else pieces
+    async with ticket:
+        await ticket.begun()
+        async for _, output in ticket.outputs():
+            pieces.append(output.text)
+    return pieces
+
+
+async def test_the_first_symbol_comes_alone_and_the_next_ones_together(patient):
+    pieces = await pieces_of(patient.submit(Slow(), [make(200)], None))
+    assert pieces[0] == "a"
+    assert len(pieces) < 20
+    assert sum(map(len, pieces)) == 200
+
+
+async def test_a_newcomer_joins_the_next_step_and_leaves_the_others_pace_alone(patient):
+    engine, tickets = Slow(), []
+    running = asyncio.create_task(pieces_of(patient.submit(engine, [make(200)], None)))
+    for _ in range(20):
+        await asyncio.sleep(0.003)
+        begun = len(engine.steps)
+        tickets.append(asyncio.create_task(pieces_of(patient.submit(engine, [make(1)], None))))
+        assert await tickets[-1] == ["a"]
+        assert len(engine.steps) <= begun + 6  # not after what is left of a tenth of a second
+    assert len(await running) < 20
+
+
+async def test_a_caller_who_leaves_ends_the_turn(patient):
+    engine, leaving, staying = Slow(), make(10**6), make(10**6)
+    async with patient.submit(engine, [staying], None):
+        async with patient.submit(engine, [leaving], None) as ticket:
+            await ticket.begun()
+            await asyncio.sleep(0.01)
+        steps = len(engine.steps)
+        await until(lambda: leaving in engine.released)
+        assert sum(leaving in step for step in engine.steps[steps:]) <= 1
+        assert staying in engine.steps[-1]
+
+
+async def test_nothing_that_was_made_before_a_deadline_is_lost(patient):
+    engine, late = Slow(), make(10**6)
+    pieces = []
+    with pytest.raises(ServiceError) as ended:
+        await pieces_of(patient.submit(engine, [late], time.monotonic() + 0.05), pieces)
+    assert ended.value.code is Code.DEADLINE_EXCEEDED
+    assert sum(map(len, pieces)) == len(engine.steps)
+
+
 async def test_metrics_tell_what_happened():
     metrics = Metrics("sampler")
     scheduler = Scheduler(metrics)
