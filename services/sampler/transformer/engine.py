@@ -23,16 +23,16 @@ from services.sampler.transformer.choice import choose, log_sum_of
 from services.sampler.transformer.forms import Form, Matcher
 from services.sampler.transformer.lora.adapter import Adapter
 from services.sampler.transformer.lora.places import NONE, Places
-from services.sampler.transformer.prefixes import BLOCK, Prefixes
+from services.sampler.transformer.prefixes import BLOCK, Prefixes, names_of
 from services.sampler.transformer.runner import Inspector, Logits, Runner
 from services.sampler.transformer.slots import Seat, Slots
 
 _IDLE_SECONDS = 0.03
 """How long a step reads prompts when nobody waits for a token."""
-_MOST_BLOCKS = 16
-"""Blocks read together: more are no faster."""
-AHEAD = _MOST_BLOCKS * BLOCK
-"""Positions that a step may read beyond those that there was room for when it began."""
+_SHARE = 0.75
+"""How long reading may take while somebody writes, as a share of the writers' step."""
+AHEAD = 16 * BLOCK
+"""Positions read together at most: more are no faster. So many may come beyond those there was room for."""
 _SMOOTHING = 0.2
 _NUMBERS = 64
 """Random numbers made at a time."""
@@ -56,6 +56,8 @@ class _Row:
     """Where the runner has the adapter while there is a seat."""
     numbers: deque[float] = field(default_factory=deque)
     """The next ones of the sequence's random stream."""
+    names: list[bytes] = field(default_factory=list)
+    """Of the prompt's whole blocks, where they are or may be kept."""
 
     def number(self) -> float:
         """The uniform number that the next token falls on; greedy ones need none."""
@@ -92,14 +94,14 @@ class TransformerEngine:
     inspector: Inspector
     adapters: Places
     joint: bool = True
-    """Whether blocks read together give what blocks read one by one give, to the bit."""
+    """Whether pieces read together give what they give one by one, to the bit."""
     clock: Callable[[], float] = time.perf_counter
     figures: Figures = field(default_factory=Figures)
 
     def __post_init__(self) -> None:
         self._rows: dict[Sequence, _Row] = {}
         self._slots = Slots(self.runner)
-        self._block_seconds = 0.005
+        self._piece_seconds = 0.005
 
     def __hash__(self) -> int:
         return id(self)
@@ -177,8 +179,8 @@ class TransformerEngine:
         if place is None:
             return False
         row.seat, row.place = self._slots.sit(), place
-        if row.sequence.plan.task is not Task.SCORE:
-            self._reuse(row, row.seat)
+        self._name_blocks(row)
+        self._reuse(row, row.seat)
         return True
 
     def _stand(self, row: _Row) -> None:
@@ -191,8 +193,7 @@ class TransformerEngine:
         """Copy the blocks that are kept of the prompt's beginning, up to its last one."""
         if row.sequence.unread:
             return  # each position's probabilities are wanted
-        ids = np.array(row.ids[: _last_block(row.prompt)], np.int64)
-        for block in self.prefixes.find(ids, row.key):
+        for block in self.prefixes.find(row.names[: _last_block(row.prompt) // BLOCK]):
             self.runner.restore(seat.slot, seat.length, block)
             seat.length += BLOCK
         self.figures.prefix_hits += seat.length
@@ -211,23 +212,23 @@ class TransformerEngine:
         self._advance(rows, logits)
 
     def _reading_seconds(self, writing: float) -> float:
-        """How long to read: a reader delays writers by what their token took, many readers in proportion."""
+        """How long to read: one reader delays writers by a share of their step, many readers in proportion."""
         writers, readers = len(self._slots.writers), len(self._slots.readers)
         if not writers:
             return _IDLE_SECONDS
-        return writing * max(1.0, readers / writers)
+        return writing * max(_SHARE, readers / writers)
 
     def _read(self, rows: list[_Row], seconds: float) -> None:
         """Read prompts in the order they came, for about as long as may be spent; at least one piece."""
-        blocks = max(1, min(int(seconds / self._block_seconds), _MOST_BLOCKS))
+        pieces = max(1, min(int(seconds / self._piece_seconds), AHEAD // self.runner.piece))
         for row in rows:
-            while blocks > 0 and row.seat is not None and row.is_reading:
-                blocks -= self._read_piece(row, row.seat, blocks)
+            while pieces > 0 and row.seat is not None and row.is_reading:
+                pieces -= self._read_pieces(row, row.seat, pieces)
 
-    def _read_piece(self, row: _Row, seat: Seat, blocks: int) -> int:
-        """Read the next piece of a prompt; returns how many blocks it had."""
+    def _read_pieces(self, row: _Row, seat: Seat, pieces: int) -> int:
+        """Read on in a prompt; returns how many pieces it had."""
         begin = seat.length
-        end = min(begin + (blocks if self.joint else 1) * BLOCK, row.prompt)
+        end = min(begin + (pieces if self.joint else 1) * self.runner.piece, row.prompt)
         wanted = self._wanted_rows(row, begin, end)
         started = self.clock()
         try:
@@ -236,38 +237,44 @@ class TransformerEngine:
         except Exception as error:
             row.sequence.fail(error)
             return 1
-        count = -(-(end - begin) // BLOCK)
-        self._block_seconds += _SMOOTHING * ((self.clock() - started) / count - self._block_seconds)
+        count = -(-(end - begin) // self.runner.piece)
+        self._piece_seconds += _SMOOTHING * ((self.clock() - started) / count - self._piece_seconds)
         seat.length = end
-        self._finish_piece(row, seat, begin, logits)
+        self._finish_pieces(row, seat, begin, logits)
         return count
 
     def _wanted_rows(self, row: _Row, begin: int, end: int) -> list[int]:
-        """Rows of a piece whose logits matter: all that are to be scored, else the last one."""
+        """Rows of what is read whose logits matter: all that are to be scored, else the last one."""
         if row.sequence.unread:
             return list(range(end - begin))
         return [end - begin - 1]
 
-    def _finish_piece(self, row: _Row, seat: Seat, begin: int, logits: Logits) -> None:
+    def _finish_pieces(self, row: _Row, seat: Seat, begin: int, logits: Logits) -> None:
         """Score what was read, keep its blocks, and go on to writing after the last piece."""
         sequence = row.sequence
         if sequence.unread:
             answers.score(sequence, row.ids, begin, logits)
+        self._keep_blocks(row, seat, begin)
         if row.is_reading:
             return
         if sequence.plan.task is Task.TABLE:
             answers.show(sequence, logits[-1], row.history)
         if sequence.finish is not None:
             return
-        self._keep_blocks(row, seat)
         self._slots.begin_writing(seat)
         if len(row.ids) == row.prompt:
             self._advance([row], logits[-1:])
 
-    def _keep_blocks(self, row: _Row, seat: Seat) -> None:
-        ids = np.array(row.ids[: row.prompt], np.int64)
-        for number, name in self.prefixes.missing(ids, row.key):
-            self.prefixes.keep(name, self.runner.save(seat.slot, number * BLOCK, BLOCK))
+    def _name_blocks(self, row: _Row) -> None:
+        """Name the blocks of what is to be read; of a text that is only scored nothing is kept."""
+        kept = self.prefixes.keeps_any and row.sequence.plan.task is not Task.SCORE
+        row.names = names_of(np.array(row.ids[: row.prompt], np.int64), row.key) if kept else []
+
+    def _keep_blocks(self, row: _Row, seat: Seat, begin: int) -> None:
+        """Keep the blocks that are whole now: all of a long prompt's together would be felt."""
+        for number in range(begin // BLOCK, min(seat.length // BLOCK, len(row.names))):
+            if row.names[number] not in self.prefixes:
+                self.prefixes.keep(row.names[number], self.runner.save(seat.slot, number * BLOCK, BLOCK))
 
     def _advance(self, rows: list[_Row], logits: Logits) -> None:
         """Choose the next token of every row that has written all it has."""
@@ -309,6 +316,7 @@ class TransformerEngine:
         assert row.seat is not None
         row.ids = row.ids[-(self.runner.length // 2) :]
         row.prompt = len(row.ids)
+        self._name_blocks(row)
         self._slots.stop_writing(row.seat)
 
 

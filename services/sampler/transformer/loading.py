@@ -54,7 +54,7 @@ def load(
         prefixes=Prefixes(budget.prefix_bytes),
         inspector=opened.inspector,
         adapters=Places(runner, opened.linears),
-        joint=reads_jointly(runner),
+        joint=settle_pieces(runner),
     )
 
 
@@ -80,15 +80,26 @@ def _growth(description: Description, placement: Placement) -> float:
     return growth[placement.precision]
 
 
-def reads_jointly(runner: Runner) -> bool:
-    """Whether this machine's kernels give the same keys, values and logits however many rows they take."""
+def settle_pieces(runner: Runner) -> bool:
+    """Whether this machine's kernels give the same keys, values and logits however many rows they take.
+
+    Where small pieces differ the runner is told to read in blocks; where blocks differ too, one by one.
+    """
+    for piece in (runner.piece, BLOCK):
+        runner.piece = piece
+        if _reads_jointly(runner):
+            return True
+    return False
+
+
+def _reads_jointly(runner: Runner) -> bool:
     total = min(_JOINT, runner.length)
     ids = np.arange(total) % runner.vocabulary
     together = runner.read(0, 0, ids, [total - 1]).copy()
     kept = runner.save(0, 0, total)
-    for begin in range(0, total, BLOCK):
-        block = ids[begin : begin + BLOCK]
-        apart = runner.read(0, begin, block, [block.size - 1])
+    for begin in range(0, total, runner.piece):
+        piece = ids[begin : begin + runner.piece]
+        apart = runner.read(0, begin, piece, [piece.size - 1])
     equal = np.array_equal(together, apart) and np.array_equal(kept, runner.save(0, 0, total))
     runner.free(0)
     return equal

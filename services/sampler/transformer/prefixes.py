@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from services.sampler.transformer.runner import Block, Ids
 
@@ -17,7 +17,7 @@ BLOCK = 16
 
 
 class Prefixes:
-    """The blocks of one model; ``adapter`` tells apart what the same tokens give with different weights."""
+    """The blocks of one model, by name."""
 
     def __init__(self, bytes_limit: int) -> None:
         self._limit = bytes_limit
@@ -27,10 +27,18 @@ class Prefixes:
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def find(self, ids: Ids, adapter: str = "") -> list[Block]:
-        """The blocks that are kept of the beginning of ``ids``, without a gap."""
+    @property
+    def keeps_any(self) -> bool:
+        """Whether there is room for blocks at all."""
+        return self._limit > 0
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._blocks
+
+    def find(self, names: Iterable[bytes]) -> list[Block]:
+        """The blocks that are kept of a beginning with these names, without a gap."""
         found = []
-        for name in _names(ids, adapter):
+        for name in names:
             block = self._blocks.get(name)
             if block is None:
                 break
@@ -38,15 +46,8 @@ class Prefixes:
             found.append(block)
         return found
 
-    def missing(self, ids: Ids, adapter: str = "") -> list[tuple[int, bytes]]:
-        """(number, name) of the whole blocks of ``ids`` that are not kept; none where nothing is kept."""
-        if not self._limit:
-            return []
-        named = enumerate(_names(ids, adapter))
-        return [(number, name) for number, name in named if name not in self._blocks]
-
     def keep(self, name: bytes, block: Block) -> None:
-        """Keep a block under the name that ``missing`` gave; nothing that is larger than the limit."""
+        """Keep a block under its name; nothing that is larger than the limit."""
         if block.nbytes > self._limit or name in self._blocks:
             return
         self._blocks[name] = block
@@ -56,9 +57,10 @@ class Prefixes:
             self._bytes -= oldest.nbytes
 
 
-def _names(ids: Ids, adapter: str) -> Iterator[bytes]:
-    """The name of each whole block of ``ids``."""
-    name = adapter.encode()
+def names_of(ids: Ids, adapter: str = "") -> list[bytes]:
+    """The name of each whole block of ``ids``; ``adapter`` tells apart what other weights make of them."""
+    names = [adapter.encode()]
     for end in range(BLOCK, ids.size + 1, BLOCK):
-        name = hashlib.blake2b(name + ids[end - BLOCK : end].tobytes(), digest_size=16).digest()
-        yield name
+        block = names[-1] + ids[end - BLOCK : end].tobytes()
+        names.append(hashlib.blake2b(block, digest_size=16).digest())
+    return names[1:]

@@ -29,6 +29,8 @@ class Runner(Protocol):
     vocabulary: int
     layers: int
     bytes_per_position: int
+    piece: int
+    """Positions that ``read`` is quickest for: it takes whole pieces, but at the end of a prompt."""
     adapters: int
     """How many adapters it holds at once, in the places 1 .. ``adapters``; place 0 changes nothing."""
 

@@ -11,7 +11,7 @@ import pytest
 from services.sampler.engine import Finish, Output
 from services.sampler.sampling import Sampling
 from services.sampler.sequence import Plan, Sequence, Stopping, Task
-from services.sampler.transformer.prefixes import Prefixes
+from services.sampler.transformer.prefixes import Prefixes, names_of
 from tests.unit.sampler import language_models as tiny
 from tests.unit.sampler.engine_runs import greedy, prompt, random_plan, run
 
@@ -78,16 +78,31 @@ def test_a_known_prefix_is_not_read_again_and_changes_nothing(engine_of):
 def test_the_least_recently_used_prefix_makes_room():
     prefixes = Prefixes(bytes_limit=3 * 64)
     block = np.zeros(16, np.float32)
-    first, second = prompt(32, 1), prompt(32, 2)
-    for _, name in prefixes.missing(first):
+    first, second = names_of(prompt(32 + 5, 1)), names_of(prompt(32, 2))
+    assert (len(first), len(second)) == (2, 2)
+    for name in (*first, second[0]):
         prefixes.keep(name, block)
-    (_, name), (number, later) = prefixes.missing(second)
-    prefixes.keep(name, block)
-    assert number == 1
     assert len(prefixes.find(first)) == 2
-    prefixes.keep(later, block)
+    prefixes.keep(second[1], block)
     assert (len(prefixes.find(first)), len(prefixes.find(second))) == (2, 0)
-    assert len(prefixes.find(first, adapter="other")) == 0
+    assert len(prefixes.find(names_of(prompt(32, 1), adapter="other"))) == 0
+
+
+def test_a_prompt_that_is_left_half_read_is_kept_so_far(engine_of):
+    """Whoever begins with the same text is read from there on."""
+    engine = engine_of("llama")
+    engine.clock = lambda: 0.0  # a piece of a block a step
+    plan = Plan(Task.GENERATE, prompt(200, 1), stopping=Stopping(4))
+    leaving = Sequence(plan, 0, engine.alphabet)
+    while engine.step([leaving])[0].is_empty and not len(engine.prefixes):
+        pass
+    engine.release(leaving)
+    kept = len(engine.prefixes)
+    assert 0 < kept <= 12
+    before = engine.figures.prefix_hits
+    whole = run(engine, [plan])
+    assert engine.figures.prefix_hits - before == kept * 16
+    assert whole == run(engine_of("llama", prefix_bytes=0), [plan])
 
 
 def test_a_window_that_is_full_slides(engine_of):

@@ -20,6 +20,8 @@ SPARE = 16
 """Positions that a slot of the graph's cache has beyond the last one, for rows that only pad."""
 _ROWS = 16
 """Products in floating point get a multiple of this many rows: else their sums depend on how many."""
+_PIECE = 8
+"""Rows of a read where all but attention is in integers."""
 
 Open = Callable[[], ort.InferenceSession]
 
@@ -53,6 +55,7 @@ class OnnxRunner:
         self.vocabulary = sizes.vocab_size
         self.slots, self.length, self.adapters = slots, sizes.length, adapters
         self._multiple = _ROWS if padded else 1
+        self.piece = _ROWS if padded else _PIECE
         self.layers = sizes.num_hidden_layers
         layers, heads = sizes.num_hidden_layers, sizes.num_key_value_heads
         part = (_up(slots, self._multiple), heads, self.length + SPARE, sizes.head_dim)
@@ -81,8 +84,8 @@ class OnnxRunner:
 
     def read(self, slot: int, start: int, ids: Ids, rows: Sequence[int], adapter: int = 0) -> Logits:
         """Append ``ids`` to one slot; see ``Runner``."""
-        # Attention is in floating point in any graph, so prompts are always padded.
-        count = _up(len(ids), _ROWS)
+        # Attention is in floating point in any graph, adapters too, so prompts are always padded.
+        count = _up(len(ids), _ROWS if adapter else self.piece)
         stepper, bound = self._bind((slot, 1, count), _up(len(rows), self._wanted(adapter)), (adapter,))
         bound.ids[0, : len(ids)] = ids
         bound.ids[0, len(ids) :] = 0

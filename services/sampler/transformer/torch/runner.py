@@ -40,6 +40,7 @@ class TorchRunner:
     """A cache of pages and the steps over it; see ``Runner``."""
 
     adapters = 0
+    piece = _ROWS
 
     def __init__(
         self, model: Stepped, table: PageTable, cache: PagedCache, steps: Steps, length: int
