@@ -212,7 +212,7 @@ class TransformerEngine:
         self._advance(rows, logits)
 
     def _reading_seconds(self, writing: float) -> float:
-        """How long to read: one reader delays writers by a share of their step, many readers in proportion."""
+        """How long to read: one reader delays writers by a share of their step, many in proportion."""
         writers, readers = len(self._slots.writers), len(self._slots.readers)
         if not writers:
             return _IDLE_SECONDS
