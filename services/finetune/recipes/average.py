@@ -1,0 +1,32 @@
+"""The running average of a model's weights, which is what is kept of a diffusion model or a GAN."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Average:
+    """Exponential moving average; in the first steps a shorter one, so that the random start is forgotten."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self._decay = decay
+
+    @torch.no_grad()
+    def follow(self, model: nn.Module, step: int) -> None:
+        """Move towards the model's weights after a step."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        for mean, weight in zip(self.model.parameters(), model.parameters(), strict=True):
+            mean.lerp_(weight, 1 - decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For checkpoints."""
+        return self.model.state_dict()
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        """From a checkpoint."""
+        self.model.load_state_dict(state_dict)

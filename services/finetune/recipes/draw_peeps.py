@@ -1,0 +1,34 @@
+"""Recipe draw_peeps: captioned avatars, as many as wanted, the same for the same seed.
+
+python -m services.finetune.recipes.draw_peeps --count 60000 --size 64 --work var/node --out var/peeps
+
+Needs Node.js and the npm registry. Seed 0 gives the avatars that are held out: others never repeat them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from services.finetune.recipes.peeps.dataset import DRAWN, make
+from services.finetune.recipes.peeps.drawing import install
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the recipe from the command line."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    options.add_argument("--count", type=int, required=True, help="how many avatars")
+    options.add_argument("--seed", type=int, default=1, help="which ones (%(default)s)")
+    options.add_argument("--size", type=int, default=64, choices=(16, 32, 64, DRAWN), help="pixels of a side")
+    options.add_argument("--work", type=Path, required=True, help="folder for Node packages")
+    options.add_argument("--out", type=Path, required=True, help="folder of the avatars")
+    chosen = options.parse_args(arguments)
+    try:
+        make(chosen.count, chosen.seed, chosen.size, install(chosen.work), chosen.out)
+    except OSError as error:
+        options.exit(2, f"draw_peeps: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Captioned avatars: what is drawn, how it is told, and the drawings themselves."""

@@ -1,0 +1,67 @@
+"""Drawn avatars on disk: pixels in one array, what they show in lines of JSON beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from services.finetune.recipes.peeps.attributes import Avatar, random_avatar
+from services.finetune.recipes.peeps.captions import caption
+from services.finetune.recipes.peeps.drawing import Pixels, draw, shrink
+
+IMAGES, AVATARS = "images.npy", "avatars.jsonl"
+DRAWN = 128
+"""Pixels of a side that avatars are drawn at; smaller ones are means of these."""
+TRAINING_DATA = (
+    "avatars drawn by @dicebear/collection 9.4.3 (Open Peeps by Pablo Stanley and Pixel Art by "
+    "Florian Körner, CC0 1.0), with captions made from the drawing options"
+)
+HELD_OUT_SEED, HELD_OUT = 0, 500
+"""The avatars that no recipe learns from."""
+
+
+class Peeps:
+    """A folder of avatars."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises FileNotFoundError where there is none."""
+        self.images: Pixels = np.load(folder / IMAGES, mmap_mode="r")
+        lines = (folder / AVATARS).read_text().splitlines()
+        self.avatars = [Avatar(**json.loads(line)) for line in lines]
+
+    def __len__(self) -> int:
+        return len(self.avatars)
+
+    def captions(self, places: Sequence[int], chance: np.random.Generator) -> list[str]:
+        """A caption of each, another one every time."""
+        return [caption(self.avatars[place], chance) for place in places]
+
+
+def avatars(count: int, seed: int) -> Iterator[Avatar]:
+    """``count`` avatars that ``seed`` decides, none of them one of the held-out ones."""
+    kept_back = set() if seed == HELD_OUT_SEED else set(map(_key, avatars(HELD_OUT, HELD_OUT_SEED)))
+    chance = np.random.default_rng(seed)
+    while count:
+        avatar = random_avatar(chance)
+        if _key(avatar) not in kept_back:
+            yield avatar
+            count -= 1
+
+
+def make(count: int, seed: int, size: int, home: Path, out: Path) -> None:
+    """Draw a folder of avatars. Raises OSError where they cannot be drawn."""
+    out.mkdir(parents=True, exist_ok=True)
+    chosen = list(avatars(count, seed))
+    images = np.lib.format.open_memmap(out / IMAGES, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
+    for place, pixels in enumerate(draw(chosen, DRAWN, home)):
+        images[place] = shrink(pixels[None], size)[0]
+    images.flush()
+    (out / AVATARS).write_text("".join(f"{json.dumps(asdict(each))}\n" for each in chosen))
+
+
+def _key(avatar: Avatar) -> str:
+    return json.dumps(asdict(avatar), sort_keys=True)

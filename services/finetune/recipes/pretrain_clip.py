@@ -1,0 +1,234 @@
+"""Recipe pretrain_clip: a text tower and an image tower whose vectors agree (Radford et al., 2021).
+
+python -m services.finetune.recipes.pretrain_clip --data var/peeps --held-out var/held \\
+    --work DIR --out STORE/NAME/VERSION
+
+The folders of avatars come from recipe draw_peeps. The result is a Hugging Face directory of a CLIPModel. The
+same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional
+
+from services.common.store import Kind, Manifest
+from services.finetune.recipes.peeps import words
+from services.finetune.recipes.peeps.captions import full_caption
+from services.finetune.recipes.peeps.dataset import TRAINING_DATA, Peeps
+from services.finetune.recipes.peeps.pictures import pictures
+from services.finetune.recipes.resumable import Pace, Resumable, cosine
+from services.finetune.recipes.version import Corpus, begin, finish, publish
+
+TOKENIZER_FILE = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Sizes and training; the defaults are those of the shipped ``peeps-clip``."""
+
+    vocabulary: int = 512
+    length: int = 48
+    """Tokens of a text."""
+    width: int = 160
+    text_layers: int = 3
+    image_layers: int = 4
+    patch: int = 8
+    size: int = 64
+    """Pixels of a side."""
+    dimensions: int = 128
+    steps: int = 2400
+    batch: int = 192
+    rate: float = 1e-3
+    decay: float = 0.05
+    warm_up: int = 100
+    seed: int = 1
+    threads: int = 1
+
+    @property
+    def lasting(self) -> dict[str, Any]:
+        """What a checkpoint cannot change under."""
+        return {name: value for name, value in asdict(self).items() if name != "threads"}
+
+
+def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options) -> Manifest:
+    """Train into the new version ``out``. Raises ValueError for a work folder of other options."""
+    torch.set_num_threads(options.threads)
+    begin(out)
+    work.mkdir(parents=True, exist_ok=True)
+    file = work / TOKENIZER_FILE
+    if not file.exists():
+        words.learn(options.vocabulary, options.length, options.seed, file)
+    pairs = _Pairs(data, held_out, Tokenizer.from_file(str(file)), options)
+    torch.manual_seed(options.seed)
+    model = model_of(options, pairs.tokenizer)
+    optimiser = torch.optim.AdamW(_groups(model, options.decay), lr=options.rate, betas=(0.9, 0.98))
+    course = Resumable(work, {"model": model, "optimiser": optimiser}, options.lasting, options.seed)
+    course.resume()
+
+    def learn(step: int, chance: np.random.Generator) -> float:
+        for group in optimiser.param_groups:
+            group["lr"] = options.rate * cosine(step, options.steps, options.warm_up)
+        optimiser.zero_grad(set_to_none=True)
+        loss = contrast(model, *pairs.batch(chance))
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=np.log(100.0))
+        return loss.item()
+
+    course.run(Pace(options.steps, 50, 200), learn, lambda _: pairs.found(model))
+    return _publish(model, file, out, options, course)
+
+
+class _Pairs:
+    """Pictures with their captions."""
+
+    def __init__(self, data: Peeps, held_out: Peeps, tokenizer: Tokenizer, options: Options) -> None:
+        self.tokenizer = tokenizer
+        self._data, self._held_out, self._options = data, held_out, options
+
+    def batch(self, chance: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures, ids and mask; half of the pictures as coarse as a diffusion model's."""
+        places = np.sort(chance.choice(len(self._data), self._options.batch, replace=False))
+        pixels = pictures(self._data.images[places])
+        coarse = torch.from_numpy(chance.random(len(places)) < 0.5)
+        small = functional.avg_pool2d(pixels[coarse], 2)
+        pixels[coarse] = functional.interpolate(small, scale_factor=2.0, mode="bilinear")
+        ids, mask = words.encode(self.tokenizer, self._data.captions(places.tolist(), chance))
+        return pixels, torch.from_numpy(ids), torch.from_numpy(mask)
+
+    @torch.no_grad()
+    def found(self, model: Any) -> dict[str, float]:
+        """How often a held-out picture's own full caption is the nearest of all, and the other way round."""
+        model.eval()
+        captions = [full_caption(avatar) for avatar in self._held_out.avatars]
+        ids, mask = words.encode(self.tokenizer, captions)
+        images, texts = embed(model, pictures(self._held_out.images[:]), *map(torch.from_numpy, (ids, mask)))
+        model.train()
+        nearest = images @ texts.T
+        right = torch.arange(len(nearest))
+        return {
+            "held_out_caption_found": (nearest.argmax(1) == right).float().mean().item(),
+            "held_out_picture_found": (nearest.argmax(0) == right).float().mean().item(),
+        }
+
+
+def embed(model: Any, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit vectors [n, dimensions] of pictures and of texts."""
+    images = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
+    texts = model.text_projection(model.text_model(input_ids=ids, attention_mask=mask).pooler_output)
+    return functional.normalize(images, dim=1), functional.normalize(texts, dim=1)
+
+
+def contrast(model: Any, pixels: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of who belongs to whom, both ways."""
+    images, texts = embed(model, pixels, ids, mask)
+    logits = model.logit_scale.exp() * images @ texts.T
+    right = torch.arange(len(logits))
+    return (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2
+
+
+def model_of(options: Options, tokenizer: Tokenizer) -> Any:
+    """A CLIPModel with random weights."""
+    towers = {
+        "hidden_size": options.width,
+        "intermediate_size": 4 * options.width,
+        "num_attention_heads": options.width // 32,
+    }
+    begin_id, end_id, pad_id = (tokenizer.token_to_id(each) for each in (words.BEGIN, words.END, words.PAD))
+    text = {
+        "vocab_size": options.vocabulary,
+        "max_position_embeddings": options.length,
+        "num_hidden_layers": options.text_layers,
+        "bos_token_id": begin_id,
+        "eos_token_id": end_id,
+        "pad_token_id": pad_id,
+    }
+    image = {
+        "image_size": options.size,
+        "patch_size": options.patch,
+        "num_hidden_layers": options.image_layers,
+    }
+    library: Any = transformers  # typed only in part
+    config = library.CLIPConfig(
+        text_config=towers | text, vision_config=towers | image, projection_dim=options.dimensions
+    )
+    return library.CLIPModel(config)
+
+
+def _groups(model: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Matrices decay, vectors do not."""
+    every = list(model.parameters())
+    return [
+        {"params": [each for each in every if each.ndim > 1], "weight_decay": decay},
+        {"params": [each for each in every if each.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _publish(model: Any, tokenizer: Path, out: Path, options: Options, course: Resumable) -> Manifest:
+    model.half().save_pretrained(out)
+    (out / TOKENIZER_FILE).write_bytes(tokenizer.read_bytes())
+    (out / "preprocessor_config.json").write_text(json.dumps(_preprocessing(options.size), indent=2))
+    curve = course.curve()
+    last = curve[-1]
+    metrics = {name: value for name, value in last.items() if name not in {"step", "seconds"}} | {
+        "parameters": float(sum(each.numel() for each in model.parameters())),
+        "pairs_seen": float(last["step"] * options.batch),
+        "training_seconds": round(course.seconds, 1),
+    }
+    config = json.loads((out / "config.json").read_text()) | {"training": asdict(options), "curve": curve}
+    corpus = Corpus((), TRAINING_DATA)
+    return publish(corpus, out, Kind.TEXT_IMAGE_EMBEDDER, "clip", config, metrics, "pretrain_clip")
+
+
+def _preprocessing(size: int) -> Mapping[str, Any]:
+    """As transformers' CLIPImageProcessor reads it."""
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"height": size, "width": size},
+        "do_center_crop": False,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "do_convert_rgb": True,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the recipe from the command line."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    options.add_argument("--data", type=Path, required=True, help="avatars to learn from")
+    options.add_argument("--held-out", type=Path, required=True, help="avatars to measure on")
+    options.add_argument("--work", type=Path, required=True, help="folder of checkpoints and curve")
+    options.add_argument("--out", type=Path, required=True, help="folder of the new version")
+    options.add_argument("--alias", default="", help="an alias to point at the new version")
+    for name, default in asdict(Options()).items():
+        flag = f"--{name.replace('_', '-')}"
+        options.add_argument(flag, type=type(default), default=default, help="(%(default)s)")
+    chosen = options.parse_args(arguments)
+    settings = Options(**{name: getattr(chosen, name) for name in asdict(Options())})
+    try:
+        manifest = train(Peeps(chosen.data), Peeps(chosen.held_out), chosen.work, chosen.out, settings)
+    except (ValueError, OSError) as error:
+        options.exit(2, f"pretrain_clip: {error}\n")
+    finish(manifest, chosen.out, chosen.alias)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""A training in a work folder: it goes on where its checkpoint is, and keeps a curve of what was measured.
+
+What a step does depends on its number and the seed alone, so a training that was stopped and went on ends
+with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+_CHECKPOINT = "checkpoint.pt"
+_CURVE = "curve.jsonl"
+
+
+class Stateful(Protocol):
+    """A model, an optimiser, an average: what a checkpoint holds."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a training goes on, and how often it stops to look back."""
+
+    steps: int
+    save_every: int = 100
+    look_every: int = 500
+
+
+class Resumable:
+    """The steps of one training."""
+
+    def __init__(
+        self, work: Path, parts: Mapping[str, Stateful], lasting: Mapping[str, Any], seed: int
+    ) -> None:
+        """``lasting``: the options that a checkpoint cannot change under."""
+        work.mkdir(parents=True, exist_ok=True)
+        self.step = 0
+        self.seconds = 0.0
+        self._parts, self._lasting, self._seed = parts, dict(lasting), seed
+        self._file, self._curve = work / _CHECKPOINT, work / _CURVE
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one. Raises ValueError when it was made otherwise."""
+        if not self._file.exists():
+            return
+        saved = torch.load(self._file, weights_only=True)
+        if saved["options"] != self._lasting:
+            raise ValueError(f"{self._file} was made with other options: {saved['options']}")
+        for name, part in self._parts.items():
+            part.load_state_dict(saved[name])
+        self.step, self.seconds = saved["step"], saved["seconds"]
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts.items()}
+        state |= {"options": self._lasting, "step": self.step, "seconds": self.seconds}
+        partial = self._file.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self._file)
+
+    def run(
+        self,
+        pace: Pace,
+        learn: Callable[[int, np.random.Generator], float],
+        look: Callable[[int], Mapping[str, float]],
+    ) -> None:
+        """Train to the last step.
+
+        ``learn`` does the step of a number with its own random numbers, torch's are seeded, and returns its
+        loss; ``look`` measures, at times.
+        """
+        losses: list[float] = []
+        while self.step < pace.steps:
+            started = time.perf_counter()
+            torch.manual_seed(self._seed * 1_000_003 + self.step)
+            losses.append(learn(self.step, np.random.default_rng((self._seed, self.step))))
+            self.seconds += time.perf_counter() - started
+            self.step += 1
+            is_last = self.step == pace.steps
+            if self.step % pace.look_every == 0 or is_last:
+                self._note({"loss": float(np.mean(losses)), **look(self.step)})
+                losses = []
+            if self.step % pace.save_every == 0 or is_last:
+                self.save()
+
+    def curve(self) -> list[dict[str, float]]:
+        """What was measured at each step; the last word counts."""
+        lines = self._curve.read_text().splitlines() if self._curve.exists() else []
+        return list({(point := json.loads(line))["step"]: point for line in lines}.values())
+
+    def _note(self, measured: Mapping[str, float]) -> None:
+        rounded = {name: round(value, 5) for name, value in measured.items()}
+        line = json.dumps({"step": self.step, **rounded, "seconds": round(self.seconds, 1)})
+        with self._curve.open("a") as file:
+            file.write(f"{line}\n")
+        sys.stderr.write(f"{line}\n")
+
+
+def cosine(step: int, steps: int, warm_up: int, end: float = 0.01) -> float:
+    """Share of the peak rate: a linear warm-up, then a cosine down to ``end``."""
+    if step < warm_up:
+        return (step + 1) / warm_up
+    done = min((step - warm_up) / max(steps - warm_up, 1), 1.0)
+    return float(end + (1 - end) * (1 + np.cos(np.pi * done)) / 2)
