@@ -1,0 +1,182 @@
+"""Recipe train_upscaler: pictures of 32 pixels become 64, those 128, by one network that doubles.
+
+python -m services.finetune.recipes.train_upscaler --data var/large --held-out var/held --work DIR \\
+    --out STORE/NAME/VERSION
+
+The folders are of recipe draw_peeps at --size 128. It learns from crops of both scales; some inputs get a
+little noise, for what a diffusion model draws is not as clean (Ho et al., "Cascaded diffusion models", 2022).
+The same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+
+from services.common.store import Kind, Manifest
+from services.diffusion.families.upscaler import Config, Upscaler
+from services.finetune.recipes.average import Average
+from services.finetune.recipes.peeps.dataset import DRAWN, TRAINING_DATA, Peeps
+from services.finetune.recipes.peeps.pictures import pictures, pixels
+from services.finetune.recipes.resumable import Pace, Resumable, Stateful, cosine
+from services.finetune.recipes.version import Corpus, begin, finish, publish
+
+SCALES = (32, 64)
+"""Pixels of a side that are doubled."""
+_CROP = 24
+_MEASURED = 200
+
+
+@dataclass(frozen=True)
+class Options:
+    """Training; the defaults are those of the shipped ``peeps-upscaler``."""
+
+    steps: int = 6000
+    batch: int = 16
+    rate: float = 1e-3
+    warm_up: int = 100
+    noisy: float = 0.5
+    """Share of the inputs that get noise."""
+    most_noise: float = 0.08
+    """Standard deviation of the most noise, where black is -1 and white 1."""
+    average: float = 0.999
+    seed: int = 1
+    threads: int = 1
+
+    @property
+    def lasting(self) -> dict[str, Any]:
+        """What a checkpoint cannot change under."""
+        return {name: value for name, value in asdict(self).items() if name != "threads"}
+
+
+class Training:
+    """What a step learns and what is measured of it."""
+
+    def __init__(self, data: Peeps, held_out: Peeps, options: Options) -> None:
+        for each in (data, held_out):
+            if each.images.shape[1] != DRAWN:
+                raise ValueError(f"the avatars have {each.images.shape[1]} pixels a side, {DRAWN} are needed")
+        torch.manual_seed(options.seed)
+        self.config = Config()
+        self.model = Upscaler(self.config)
+        self.average = Average(self.model, options.average)
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=options.rate, weight_decay=0.0)
+        self._data, self._options = data, options
+        self._held_out = pictures(held_out.images[:_MEASURED])
+
+    def learn(self, step: int, chance: np.random.Generator) -> float:
+        """One step."""
+        options = self._options
+        for group in self.optimiser.param_groups:
+            group["lr"] = options.rate * cosine(step, options.steps, options.warm_up)
+        places = np.sort(chance.choice(len(self._data), options.batch, replace=False))
+        large = pictures(self._data.images[places])
+        small, target = _crops(large, SCALES[step % len(SCALES)], chance)
+        strength = (
+            chance.random(options.batch) * options.most_noise * (chance.random(options.batch) < options.noisy)
+        )
+        small = small + torch.randn_like(small) * torch.from_numpy(strength).float()[:, None, None, None]
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = functional.l1_loss(self.model(small), target)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self.average.follow(self.model, step)
+        return loss.item()
+
+    @torch.no_grad()
+    def quality(self) -> dict[str, float]:
+        """Peak signal-to-noise ratios on held-out pictures, in dB, and by how much they beat bicubic."""
+        measured: dict[str, float] = {}
+        for scale in SCALES:
+            small = _at(self._held_out, scale)
+            for target in [size for size in (64, 128) if size > scale]:
+                made = small
+                while made.shape[-1] < target:
+                    made = self.average.model(made)
+                bicubic = functional.interpolate(small, size=target, mode="bicubic")
+                name = f"{scale}_to_{target}"
+                wanted = _at(self._held_out, target)
+                measured[f"psnr_{name}"] = _psnr(made, wanted)
+                measured[f"over_bicubic_{name}"] = measured[f"psnr_{name}"] - _psnr(bicubic, wanted)
+        return measured
+
+
+def _at(large: Tensor, size: int) -> Tensor:
+    """Pictures at a smaller size: means of squares."""
+    return functional.avg_pool2d(large, large.shape[-1] // size) if size < large.shape[-1] else large
+
+
+def _crops(large: Tensor, scale: int, chance: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """The same place of every picture at ``scale`` and at twice that."""
+    top, left = chance.integers(0, scale - _CROP + 1, 2).tolist()
+    small, target = _at(large, scale), _at(large, 2 * scale)
+    flipped = [-1] if chance.random() < 0.5 else []
+    small = small[:, :, top : top + _CROP, left : left + _CROP].flip(flipped)
+    target = target[:, :, 2 * top : 2 * (top + _CROP), 2 * left : 2 * (left + _CROP)].flip(flipped)
+    return small, target
+
+
+def _psnr(made: Tensor, wanted: Tensor) -> float:
+    """Of all pictures' bytes together: pixel art that comes out exact would lift a mean of ratios."""
+    error = ((pixels(made).astype(np.float64) - pixels(wanted)) ** 2).mean()
+    return float(10 * np.log10(255**2 / max(error, 1e-6)))
+
+
+def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options) -> Manifest:
+    """Train into the new version ``out``. Raises ValueError for other sizes, or other options than before."""
+    torch.set_num_threads(options.threads)
+    begin(out)
+    training = Training(data, held_out, options)
+    parts: dict[str, Stateful] = {
+        "model": training.model,
+        "average": training.average,
+        "optimiser": training.optimiser,
+    }
+    course = Resumable(work, parts, options.lasting, options.seed)
+    course.resume()
+    course.run(Pace(options.steps, 100, 500), training.learn, lambda _: training.quality())
+    weights = {name: value.half().contiguous() for name, value in training.average.model.state_dict().items()}
+    save_file(weights, out / "upscaler.safetensors")
+    curve = course.curve()
+    metrics = {name: value for name, value in curve[-1].items() if name not in {"step", "seconds"}} | {
+        "parameters": float(sum(each.numel() for each in training.model.parameters())),
+        "training_seconds": round(course.seconds, 1),
+    }
+    config = asdict(training.config) | {"training": asdict(options), "curve": curve}
+    return publish(
+        Corpus((), TRAINING_DATA), out, Kind.UPSCALER, "upscaler", config, metrics, "train_upscaler"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the recipe from the command line."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    options.add_argument("--data", type=Path, required=True, help="avatars to learn from")
+    options.add_argument("--held-out", type=Path, required=True, help="avatars to measure on")
+    options.add_argument("--work", type=Path, required=True, help="folder of checkpoints and curve")
+    options.add_argument("--out", type=Path, required=True, help="folder of the new version")
+    options.add_argument("--alias", default="", help="an alias to point at the new version")
+    for name, default in asdict(Options()).items():
+        flag = f"--{name.replace('_', '-')}"
+        options.add_argument(flag, type=type(default), default=default, help="(%(default)s)")
+    chosen = options.parse_args(arguments)
+    settings = Options(**{name: getattr(chosen, name) for name in asdict(Options())})
+    try:
+        manifest = train(Peeps(chosen.data), Peeps(chosen.held_out), chosen.work, chosen.out, settings)
+    except (ValueError, OSError) as error:
+        options.exit(2, f"train_upscaler: {error}\n")
+    finish(manifest, chosen.out, chosen.alias)
+
+
+if __name__ == "__main__":
+    main()
