@@ -40,6 +40,15 @@ class Prediction(enum.Enum):
             return as_array(signal * x - noise_share * output)
         return as_array(x - noise_share * output) if self is Prediction.FLOW else output
 
+    def saying(self, x: Array, clean: Array, signal: float, noise_share: float) -> Array:
+        """What the network would say of ``x`` if it saw the picture ``clean``."""
+        if self is Prediction.CLEAN:
+            return clean
+        noise = (x - signal * clean) / noise_share
+        if self is Prediction.VELOCITY:
+            return as_array(signal * noise - noise_share * clean)
+        return as_array(noise - clean) if self is Prediction.FLOW else as_array(noise)
+
     def noise(self, x: Array, output: Array, signal: float, noise_share: float) -> Array:
         """The noise that ``output`` for ``x`` stands for."""
         if self is Prediction.NOISE:
