@@ -1,7 +1,6 @@
 """Recipe pretrain_clip: a text tower and an image tower whose vectors agree (Radford et al., 2021).
 
-python -m services.finetune.recipes.pretrain_clip --data var/peeps --held-out var/held \\
-    --work DIR --out STORE/NAME/VERSION
+python -m services.finetune.recipes.pretrain_clip --data var/peeps --work DIR --out STORE/NAME/VERSION
 
 The folders of avatars come from recipe draw_peeps. The result is a Hugging Face directory of a CLIPModel. The
 same command goes on where it was stopped.
@@ -26,7 +25,8 @@ from torch.nn import functional
 from services.common.store import Kind, Manifest
 from services.finetune.recipes.peeps import words
 from services.finetune.recipes.peeps.captions import full_caption
-from services.finetune.recipes.peeps.dataset import TRAINING_DATA, Peeps
+from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, TRAINING_DATA, Peeps
+from services.finetune.recipes.peeps.drawing import shrink
 from services.finetune.recipes.peeps.pictures import pictures
 from services.finetune.recipes.resumable import Pace, Resumable, cosine
 from services.finetune.recipes.version import Corpus, begin, finish, publish
@@ -103,7 +103,7 @@ class _Pairs:
     def batch(self, chance: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures, ids and mask; half of the pictures as coarse as a diffusion model's."""
         places = np.sort(chance.choice(len(self._data), self._options.batch, replace=False))
-        pixels = pictures(self._data.images[places])
+        pixels = pictures(shrink(self._data.images[places], self._options.size))
         coarse = torch.from_numpy(chance.random(len(places)) < 0.5)
         small = functional.avg_pool2d(pixels[coarse], 2)
         pixels[coarse] = functional.interpolate(small, scale_factor=2.0, mode="bilinear")
@@ -116,7 +116,8 @@ class _Pairs:
         model.eval()
         captions = [full_caption(avatar) for avatar in self._held_out.avatars]
         ids, mask = words.encode(self.tokenizer, captions)
-        images, texts = embed(model, pictures(self._held_out.images[:]), *map(torch.from_numpy, (ids, mask)))
+        pixels = pictures(shrink(self._held_out.images, self._options.size))
+        images, texts = embed(model, pixels, *map(torch.from_numpy, (ids, mask)))
         model.train()
         nearest = images @ texts.T
         right = torch.arange(len(nearest))
@@ -214,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the recipe from the command line."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("--data", type=Path, required=True, help="avatars to learn from")
-    options.add_argument("--held-out", type=Path, required=True, help="avatars to measure on")
+    options.add_argument("--held-out", type=Path, default=HELD_OUT_FOLDER, help="avatars to measure on")
     options.add_argument("--work", type=Path, required=True, help="folder of checkpoints and curve")
     options.add_argument("--out", type=Path, required=True, help="folder of the new version")
     options.add_argument("--alias", default="", help="an alias to point at the new version")

@@ -1,7 +1,7 @@
 """Recipe pretrain_diffusion: pictures from noise, told by text, with one network for all levels of noise.
 
-python -m services.finetune.recipes.pretrain_diffusion --data var/peeps --held-out var/held \\
-    --text STORE/peeps-clip/1 --work DIR --out STORE/NAME/VERSION
+python -m services.finetune.recipes.pretrain_diffusion --data var/peeps --text STORE/peeps-clip/1 \\
+    --work DIR --out STORE/NAME/VERSION
 
 Velocity prediction (Salimans and Ho, 2022) on cosine levels (Nichol and Dhariwal, 2021), classifier-free
 guidance (Ho and Salimans, 2022), the average of the weights. The folders come from recipe draw_peeps, the
@@ -11,6 +11,7 @@ text tower from recipe pretrain_clip; it stays as it is. The same command goes o
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -31,12 +32,13 @@ from services.diffusion.schedulers.levels import Levels
 from services.finetune.recipes.average import Average
 from services.finetune.recipes.peeps import words
 from services.finetune.recipes.peeps.captions import full_caption
-from services.finetune.recipes.peeps.dataset import TRAINING_DATA, Peeps
+from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, TRAINING_DATA, Peeps
 from services.finetune.recipes.peeps.drawing import shrink
 from services.finetune.recipes.peeps.pictures import pictures, save_sheet
 from services.finetune.recipes.resumable import Pace, Resumable, Stateful, cosine
 from services.finetune.recipes.version import Corpus, begin, finish, publish
 
+TOKENIZER_FILE = "tokenizer.json"
 LEVELS = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"} | {
     "prediction_type": "v_prediction",
     "clip_sample": True,
@@ -71,7 +73,9 @@ class Tower:
 
     def __init__(self, folder: Path) -> None:
         library: Any = transformers  # typed only in part
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        library.logging.set_verbosity_error()  # it would warn of the image tower, which is not wanted
+        self._tokenizer_file = folder / TOKENIZER_FILE
+        self.tokenizer = Tokenizer.from_file(str(self._tokenizer_file))
         self._model = library.CLIPTextModel.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True
         )
@@ -81,6 +85,11 @@ class Tower:
         """States [texts, tokens, width] and what of them is no padding [texts, tokens]."""
         ids, mask = map(torch.from_numpy, words.encode(self.tokenizer, texts))
         return self._model(input_ids=ids, attention_mask=mask).last_hidden_state, mask.bool()
+
+    def save(self, folder: Path) -> None:
+        """Write the tower alone, as a directory of Transformers."""
+        self._model.half().save_pretrained(folder)
+        shutil.copyfile(self._tokenizer_file, folder / TOKENIZER_FILE)
 
 
 class Noising:
@@ -108,7 +117,7 @@ class Training:
         self.levels = Levels.of_config(LEVELS)
         self._data, self._options = data, options
         self._noising = Noising(self.levels)
-        self._held_out = pictures(shrink(np.array(held_out.images), self.config.size))
+        self._held_out = pictures(shrink(held_out.images, self.config.size))
         self._captions = [full_caption(avatar) for avatar in held_out.avatars]
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=options.decay
@@ -190,15 +199,13 @@ def train(data: Peeps, held_out: Peeps, text: Path, work: Path, out: Path, optio
         return {"held_out_loss": training.held_out_loss()}
 
     course.run(Pace(options.steps, 50, 500), training.learn, look)
-    return _publish(training, text, out, options, course)
+    return _publish(training, out, options, course)
 
 
-def _publish(training: Training, text: Path, out: Path, options: Options, course: Resumable) -> Manifest:
+def _publish(training: Training, out: Path, options: Options, course: Resumable) -> Manifest:
     weights = {name: value.half().contiguous() for name, value in training.average.model.state_dict().items()}
     save_file(weights, out / "unet.safetensors")
-    for file in ("config.json", "model.safetensors", "tokenizer.json"):
-        (out / "text").mkdir(exist_ok=True)
-        shutil.copyfile(text / file, out / "text" / file)
+    training.tower.save(out / "text")
     curve = course.curve()
     last = curve[-1]
     metrics = {
@@ -208,7 +215,11 @@ def _publish(training: Training, text: Path, out: Path, options: Options, course
         "pictures_seen": float(last["step"] * options.batch),
         "training_seconds": round(course.seconds, 1),
     }
-    config = {"unet": asdict(training.config), "levels": LEVELS, "training": asdict(options), "curve": curve}
+    config = {"unet": json.loads(json.dumps(asdict(training.config)))} | {
+        "levels": LEVELS,
+        "training": asdict(options),
+        "curve": curve,
+    }
     corpus = Corpus((), TRAINING_DATA)
     return publish(corpus, out, Kind.DIFFUSION, "unet", config, metrics, "pretrain_diffusion")
 
@@ -217,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the recipe from the command line."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("--data", type=Path, required=True, help="avatars to learn from")
-    options.add_argument("--held-out", type=Path, required=True, help="avatars to measure on")
+    options.add_argument("--held-out", type=Path, default=HELD_OUT_FOLDER, help="avatars to measure on")
     options.add_argument("--text", type=Path, required=True, help="version of the text tower")
     options.add_argument("--work", type=Path, required=True, help="folder of checkpoints, curve and previews")
     options.add_argument("--out", type=Path, required=True, help="folder of the new version")

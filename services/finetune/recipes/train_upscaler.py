@@ -1,7 +1,6 @@
 """Recipe train_upscaler: pictures of 32 pixels become 64, those 128, by one network that doubles.
 
-python -m services.finetune.recipes.train_upscaler --data var/large --held-out var/held --work DIR \\
-    --out STORE/NAME/VERSION
+python -m services.finetune.recipes.train_upscaler --data var/large --work DIR --out STORE/NAME/VERSION
 
 The folders are of recipe draw_peeps at --size 128. It learns from crops of both scales; some inputs get a
 little noise, for what a diffusion model draws is not as clean (Ho et al., "Cascaded diffusion models", 2022).
@@ -25,7 +24,7 @@ from torch.nn import functional
 from services.common.store import Kind, Manifest
 from services.diffusion.families.upscaler import Config, Upscaler
 from services.finetune.recipes.average import Average
-from services.finetune.recipes.peeps.dataset import DRAWN, TRAINING_DATA, Peeps
+from services.finetune.recipes.peeps.dataset import DRAWN, HELD_OUT_FOLDER, TRAINING_DATA, Peeps
 from services.finetune.recipes.peeps.pictures import pictures, pixels
 from services.finetune.recipes.resumable import Pace, Resumable, Stateful, cosine
 from services.finetune.recipes.version import Corpus, begin, finish, publish
@@ -162,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the recipe from the command line."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("--data", type=Path, required=True, help="avatars to learn from")
-    options.add_argument("--held-out", type=Path, required=True, help="avatars to measure on")
+    options.add_argument("--held-out", type=Path, default=HELD_OUT_FOLDER, help="avatars to measure on")
     options.add_argument("--work", type=Path, required=True, help="folder of checkpoints and curve")
     options.add_argument("--out", type=Path, required=True, help="folder of the new version")
     options.add_argument("--alias", default="", help="an alias to point at the new version")

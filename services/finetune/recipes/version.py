@@ -39,7 +39,7 @@ def publish(
     recipe: str = "",
 ) -> Manifest:
     """Write the manifest, last, so that the version appears whole."""
-    for file in out.iterdir():
+    for file in filter(Path.is_file, out.rglob("*")):
         file.chmod(0o644)  # safetensors writes files that only their owner may read
     manifest = Manifest(
         name=out.parent.name,

@@ -1,0 +1,116 @@
+"""Recipes of images on a few avatars: they learn, leave versions, and go on where they were stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from services.common.store import Kind
+from services.finetune.recipes import pretrain_clip, pretrain_diffusion, train_upscaler
+from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
+from services.finetune.recipes.resumable import Pace, Resumable, cosine
+
+CLIP = pretrain_clip.Options(width=32, text_layers=1, image_layers=1, dimensions=16, steps=4, batch=8)
+
+
+@pytest.fixture(scope="module")
+def peeps():
+    few = Peeps(HELD_OUT_FOLDER)
+    few.images, few.avatars = few.images[:40], few.avatars[:40]
+    return few
+
+
+@pytest.fixture(scope="module")
+def clip(peeps, tmp_path_factory):
+    """A tiny peeps-clip."""
+    home = tmp_path_factory.mktemp("clip")
+    out = home / "store/peeps-clip/1"
+    manifest = pretrain_clip.train(peeps, peeps, home / "work", out, CLIP)
+    return out, manifest
+
+
+def stopped_after(steps, monkeypatch):
+    """Make the next training end after so many steps, as if it was stopped there."""
+    run = Resumable.run
+
+    def short(self, pace, learn, look):
+        run(self, Pace(min(pace.steps, steps), 1, pace.look_every), learn, look)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Resumable, "run", short)
+
+
+def test_a_text_image_embedder_is_a_directory_of_transformers(clip):
+    from transformers import CLIPModel
+
+    out, manifest = clip
+    assert (manifest.kind, manifest.family) == (Kind.TEXT_IMAGE_EMBEDDER, "clip")
+    assert manifest.metrics["pairs_seen"] == 32
+    model = CLIPModel.from_pretrained(out)
+    assert model.config.projection_dim == 16
+    assert json.loads((out / "preprocessor_config.json").read_text())["size"] == {"height": 64, "width": 64}
+
+
+def test_what_was_stopped_goes_on_to_the_same_weights(clip, peeps, tmp_path, monkeypatch):
+    out, _ = clip
+    with monkeypatch.context() as patched:
+        stopped_after(2, patched)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain_clip.train(peeps, peeps, tmp_path / "work", tmp_path / "store/peeps-clip/1", CLIP)
+    pretrain_clip.train(peeps, peeps, tmp_path / "work", tmp_path / "store/peeps-clip/1", CLIP)
+    whole, resumed = (
+        load_file(each / "model.safetensors") for each in (out, tmp_path / "store/peeps-clip/1")
+    )
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_work_folder_of_other_options_is_refused(peeps, tmp_path):
+    pretrain_clip.train(peeps, peeps, tmp_path / "work", tmp_path / "store/a/1", replace(CLIP, steps=1))
+    with pytest.raises(ValueError, match="was made with other options"):
+        pretrain_clip.train(peeps, peeps, tmp_path / "work", tmp_path / "store/b/1", replace(CLIP, seed=2))
+
+
+def test_a_diffusion_model_learns_and_is_published(clip, peeps, tmp_path, monkeypatch):
+    text, _ = clip
+    config = pretrain_diffusion.Config(
+        size=16, widths=(32, 32), blocks=1, attends=(False, True), text_width=32
+    )
+    monkeypatch.setattr(pretrain_diffusion, "Config", lambda: config)
+    options = pretrain_diffusion.Options(steps=40, batch=8, warm_up=5)
+    out = tmp_path / "store/tiny/1"
+    manifest = pretrain_diffusion.train(peeps, peeps, text, tmp_path / "work", out, options)
+    assert manifest.kind == Kind.DIFFUSION
+    assert manifest.metrics["loss"] < 0.9
+    assert manifest.config["levels"]["prediction_type"] == "v_prediction"
+    assert (tmp_path / "work/previews-000040.png").stat().st_size > 1000
+    weights = load_file(out / "unet.safetensors")
+    assert {each.dtype for each in weights.values()} == {torch.float16}
+    assert (out / "text/tokenizer.json").exists()
+
+
+def test_an_upscaler_beats_bicubic_soon(peeps, tmp_path):
+    options = train_upscaler.Options(steps=60, batch=8, warm_up=5, average=0.9)
+    out = tmp_path / "store/tiny/1"
+    manifest = train_upscaler.train(peeps, peeps, tmp_path / "work", out, options)
+    assert manifest.kind == Kind.UPSCALER
+    assert manifest.metrics["over_bicubic_32_to_64"] > 0
+
+
+def test_an_upscaler_needs_large_avatars(peeps, tmp_path):
+    small = Peeps(HELD_OUT_FOLDER)
+    small.images = small.images[:, ::2, ::2]
+    with pytest.raises(ValueError, match="have 64 pixels a side, 128 are needed"):
+        train_upscaler.train(
+            small, small, tmp_path / "work", tmp_path / "store/t/1", train_upscaler.Options()
+        )
+
+
+def test_the_rate_rises_and_falls():
+    rates = [cosine(step, 100, 10) for step in range(100)]
+    assert max(rates) == rates[9] == 1.0
+    assert rates[0] == 0.1
+    assert rates[-1] < 0.02
