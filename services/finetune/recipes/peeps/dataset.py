@@ -20,8 +20,8 @@ HELD_OUT_FOLDER = Path(__file__).parent / "held_out"
 DRAWN = 128
 """Pixels of a side that avatars are drawn at; smaller ones are means of these."""
 TRAINING_DATA = (
-    "avatars drawn by @dicebear/collection 9.4.3 (Open Peeps by Pablo Stanley and Pixel Art by "
-    "Florian Körner, CC0 1.0), with captions made from the drawing options"
+    "avatars drawn by @dicebear/collection 9.4.3 (designs Open Peeps by Pablo Stanley and Pixel "
+    "Art by DiceBear, CC0 1.0), with captions made from the drawing options"
 )
 HELD_OUT_SEED, HELD_OUT = 0, 500
 _COLUMNS = 25

@@ -2,7 +2,7 @@
 //
 //     node draw.mjs SIZE < descriptions.jsonl > pixels.rgb
 //
-// The designs are CC0 1.0: Open Peeps by Pablo Stanley, Pixel Art by Florian Körner.
+// The designs are CC0 1.0: Open Peeps by Pablo Stanley, Pixel Art by DiceBear.
 
 import { createInterface } from "node:readline";
 import { createAvatar } from "@dicebear/core";
