@@ -61,9 +61,14 @@ class _Row:
     def tell(self, now: float) -> None:
         """Let the caller have all there is."""
         self.told = now
-        if not self.untold.is_empty:
-            output, self.untold = self.untold, Output()
-            self.ticket.put(output.error or (self.place, output))
+        if self.untold.is_empty:
+            return
+        output, self.untold = self.untold, Output()
+        error, output.error = output.error, None
+        if not output.is_empty:
+            self.ticket.put((self.place, output))
+        if error is not None:
+            self.ticket.put(error)
 
 
 class Ticket:

@@ -29,25 +29,26 @@ class Turn:
     """How long each step took."""
 
     def run(self) -> list[Output]:
-        """What each sequence got in all steps; an error for each when a step fails."""
+        """What each sequence got in all steps; when one fails, what came before it, with the error."""
         ends = time.monotonic() + self.seconds
-        try:
-            whole = self._step()
-            while not self._is_over(whole, ends):
-                for before, output in zip(whole, self._step(), strict=True):
-                    before.add(output)
-        except Exception as error:
-            _logger.exception("an engine step failed", extra={"model": self.engine.name})
-            return [Output(error=error) for _ in self.sequences]
-        return whole
+        whole = [Output() for _ in self.sequences]
+        while True:
+            for before, output in zip(whole, self._step(), strict=True):
+                before.add(output)
+            if self._is_over(whole, ends):
+                return whole
 
     def _step(self) -> list[Output]:
         started = time.perf_counter()
-        outputs = self.engine.step(self.sequences)
+        try:
+            outputs = self.engine.step(self.sequences)
+            if len(outputs) != len(self.sequences):
+                wanted = len(self.sequences)
+                raise RuntimeError(f"{wanted} sequences went into a step, {len(outputs)} outputs came out")
+        except Exception as error:
+            _logger.exception("an engine step failed", extra={"model": self.engine.name})
+            return [Output(error=error) for _ in self.sequences]
         self.step_seconds.append(time.perf_counter() - started)
-        if len(outputs) != len(self.sequences):
-            wanted = len(self.sequences)
-            raise RuntimeError(f"{wanted} sequences went into a step, {len(outputs)} outputs came out")
         return outputs
 
     def _is_over(self, whole: list[Output], ends: float) -> bool:

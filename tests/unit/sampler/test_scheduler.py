@@ -301,6 +301,16 @@ async def test_nothing_that_was_made_before_a_deadline_is_lost(patient):
     assert sum(map(len, pieces)) == len(engine.steps)
 
 
+async def test_nothing_that_was_made_before_a_failure_is_lost(patient):
+    engine, pieces = Slow(), []
+    task = asyncio.create_task(pieces_of(patient.submit(engine, [make(10**6)], None), pieces))
+    await until(lambda: len(engine.steps) > 20)
+    engine.broken = True
+    with pytest.raises(ZeroDivisionError):
+        await task
+    assert sum(map(len, pieces)) == len(engine.steps) - 1
+
+
 async def test_metrics_tell_what_happened():
     metrics = Metrics("sampler")
     scheduler = Scheduler(metrics)
