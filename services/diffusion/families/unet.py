@@ -6,9 +6,7 @@ Pictures are folded first: 2 x 2 pixels become one place with four times the cha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,15 +33,6 @@ class Config:
     """Whether places look at each other at a resolution; all look at the text."""
     text_width: int = 160
     """Width of the text encoder's states."""
-
-    @staticmethod
-    def of_config(config: Mapping[str, Any]) -> Config:
-        """From the JSON of a manifest."""
-        known = {name: config[name] for name in Config.__dataclass_fields__ if name in config}
-        for name in ("widths", "attends"):
-            if name in known:
-                known[name] = tuple(known[name])
-        return Config(**known)
 
 
 class Unet(nn.Module):

@@ -5,9 +5,7 @@ It adds what is missing to the picture enlarged by its nearest pixels, so flat c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +19,6 @@ class Config:
     channels: int = 3
     width: int = 48
     blocks: int = 8
-
-    @staticmethod
-    def of_config(config: Mapping[str, Any]) -> Config:
-        """From the JSON of a manifest."""
-        return Config(**{name: config[name] for name in Config.__dataclass_fields__ if name in config})
 
 
 class Upscaler(nn.Module):

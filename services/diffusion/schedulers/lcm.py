@@ -10,13 +10,13 @@ from services.diffusion.schedulers.walk import Noise, Path, Walk, clean_of, ques
 _DATA_DEVIATION = 0.5
 
 
-def lcm_path(levels: Levels, steps: int, strength: float = 1.0) -> Path:
+def lcm_path(levels: Levels, steps: int) -> Path:
     """Levels out of those the model was distilled at, evenly. Raises ValueError for more steps than those."""
     trained = int(levels.config.get("original_inference_steps", 50))
     stride = levels.count // trained
-    levels_known = (np.arange(1, int(trained * strength) + 1) * stride - 1)[::-1]
+    levels_known = (np.arange(1, trained + 1) * stride - 1)[::-1]
     if steps > levels_known.size:
-        raise ValueError(f"steps is {steps}, at most {levels_known.size} for this model and strength")
+        raise ValueError(f"steps is {steps}, at most {levels_known.size} for this model")
     chosen = np.floor(np.linspace(0, levels_known.size, steps, endpoint=False)).astype(int)
     timesteps = levels_known[chosen]
     return Path(timesteps.astype(np.float64), np.append(levels.sigmas[timesteps], 0.0), 1.0)

@@ -20,7 +20,6 @@ class Scheduler:
 
     path: Callable[[Levels, int], Path]
     walk: Callable[[Levels, Path, Array, Noise], Walk]
-    calls_a_step: int = 1
 
 
 SCHEDULERS = {
@@ -28,7 +27,7 @@ SCHEDULERS = {
     "ddim": Scheduler(ddim_path, ddim),
     "euler": Scheduler(euler_path, euler),
     "euler_ancestral": Scheduler(euler_path, euler_ancestral),
-    "heun": Scheduler(euler_path, heun, calls_a_step=2),
+    "heun": Scheduler(euler_path, heun),
     "dpmpp_2m": Scheduler(dpmpp_path, dpmpp_2m),
     "dpmpp_2m_karras": Scheduler(dpmpp_karras_path, dpmpp_2m),
     "lcm": Scheduler(lcm_path, lcm),

@@ -6,11 +6,12 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
 from services.diffusion.editing import begin_from, keeping, late_steps
 from services.diffusion.engine import Painting, Text, advance
 from services.diffusion.guidance import Guidance
-from services.diffusion.noise import START, philox
+from services.diffusion.noise import START, philox, torch_noise
 from services.diffusion.schedulers.levels import Levels, Prediction
 from services.diffusion.schedulers.registry import SCHEDULERS
 
@@ -136,6 +137,14 @@ def test_noise_is_known_by_its_number():
     many = np.concatenate([noise(step).ravel() for step in range(200)])
     assert abs(many.mean()) < 0.02
     assert abs(many.std() - 1) < 0.02
+
+
+def test_noise_of_torch_is_what_a_pipeline_of_diffusers_draws():
+    generator = torch.Generator("cpu").manual_seed(11)
+    expected = [torch.randn((1, *SHAPE), generator=generator)[0].numpy() for _ in range(3)]
+    noise = torch_noise(11, SHAPE)
+    for step, each in zip((START, 0, 1), expected, strict=True):
+        np.testing.assert_array_equal(noise(step), each)
 
 
 @pytest.mark.parametrize("prediction", list(Prediction))

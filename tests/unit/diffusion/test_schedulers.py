@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from services.diffusion.schedulers.ddim import ddim, ddim_path
 from services.diffusion.schedulers.flow import flow_path
 from services.diffusion.schedulers.levels import Levels
 from services.diffusion.schedulers.registry import SCHEDULERS
@@ -76,7 +77,7 @@ def walked(walk):
             return done.value, asked
 
 
-def theirs(name, config, steps, monkeypatch):
+def theirs(name, config, steps, monkeypatch, **more):
     kind, extra = THEIRS[name]
     scheduler = getattr(diffusers, kind).from_config(config | extra)
     scheduler.set_timesteps(steps)
@@ -93,7 +94,7 @@ def theirs(name, config, steps, monkeypatch):
     for timestep in scheduler.timesteps:
         asked.append(float(timestep))
         said = network(scheduler.scale_model_input(x, timestep)[0].numpy(), float(timestep))
-        x = scheduler.step(torch.from_numpy(said)[None], timestep, x).prev_sample
+        x = scheduler.step(torch.from_numpy(said)[None], timestep, x, **more).prev_sample
     return x[0].numpy(), asked
 
 
@@ -104,6 +105,30 @@ def test_a_walk_is_diffusers_own(name, config, steps, monkeypatch):
     made, our_asked = ours(name, CONFIGS[config], steps)
     np.testing.assert_allclose(our_asked, asked, atol=1e-2)
     np.testing.assert_allclose(made, expected, atol=5e-3 * max(1.0, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+@pytest.mark.parametrize("config", ["stable", "pixels", "clipped"])
+def test_fresh_noise_in_ddim_is_diffusers_own(config, eta, monkeypatch):
+    expected, _ = theirs("ddim", CONFIGS[config], 20, monkeypatch, eta=eta)
+    levels = Levels.of_config(CONFIGS[config])
+    noises = fresh(21)
+    made, _ = walked(ddim(levels, ddim_path(levels, 20), noises[-1], lambda step: noises[step], eta))
+    plain, _ = ours("ddim", CONFIGS[config], 20)
+    np.testing.assert_allclose(made, expected, atol=5e-3 * max(1.0, np.abs(expected).max()))
+    assert np.abs(made - plain).mean() > 0.01
+
+
+def test_more_steps_than_a_distilled_model_knows_are_refused():
+    with pytest.raises(ValueError, match="steps is 51, at most 50 for this model"):
+        SCHEDULERS["lcm"].path(Levels.of_config(STABLE), 51)
+
+
+def test_an_unknown_spacing_is_named():
+    levels = Levels.of_config(STABLE | {"timestep_spacing": "wide"})
+    for name in ("ddim", "euler", "dpmpp_2m"):
+        with pytest.raises(ValueError, match="timestep_spacing 'wide' is none of"):
+            SCHEDULERS[name].path(levels, 5)
 
 
 @pytest.mark.parametrize("steps", [1, 4, 28])
