@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Average:
@@ -22,6 +22,10 @@ class Average:
         decay = min(self._decay, (1 + step) / (10 + step))
         for mean, weight in zip(self.model.parameters(), model.parameters(), strict=True):
             mean.lerp_(weight, 1 - decay)
+
+    def halves(self) -> dict[str, Tensor]:
+        """The weights in 16 bits, as versions hold them."""
+        return {name: value.half().contiguous() for name, value in self.model.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
         """For checkpoints."""

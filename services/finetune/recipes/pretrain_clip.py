@@ -8,7 +8,6 @@ same command goes on where it was stopped.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,10 +22,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from services.common.store import Kind, Manifest
+from services.finetune.recipes.descent import descend
+from services.finetune.recipes.options import lasting, read_flags
 from services.finetune.recipes.peeps import words
 from services.finetune.recipes.peeps.captions import full_caption
-from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, TRAINING_DATA, Peeps
+from services.finetune.recipes.peeps.dataset import TRAINING_DATA, Peeps
 from services.finetune.recipes.peeps.drawing import shrink
+from services.finetune.recipes.peeps.options import avatars_parser
 from services.finetune.recipes.peeps.pictures import pictures
 from services.finetune.recipes.resumable import Pace, Resumable, cosine
 from services.finetune.recipes.version import Corpus, begin, finish, publish
@@ -56,11 +58,6 @@ class Options:
     seed: int = 1
     threads: int = 1
 
-    @property
-    def lasting(self) -> dict[str, Any]:
-        """What a checkpoint cannot change under."""
-        return {name: value for name, value in asdict(self).items() if name != "threads"}
-
 
 def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options) -> Manifest:
     """Train into the new version ``out``. Raises ValueError for a work folder of other options."""
@@ -74,20 +71,15 @@ def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options)
     torch.manual_seed(options.seed)
     model = model_of(options, pairs.tokenizer)
     optimiser = torch.optim.AdamW(_groups(model, options.decay), lr=options.rate, betas=(0.9, 0.98))
-    course = Resumable(work, {"model": model, "optimiser": optimiser}, options.lasting, options.seed)
+    course = Resumable(work, {"model": model, "optimiser": optimiser}, lasting(options), options.seed)
     course.resume()
 
     def learn(step: int, chance: np.random.Generator) -> float:
-        for group in optimiser.param_groups:
-            group["lr"] = options.rate * cosine(step, options.steps, options.warm_up)
-        optimiser.zero_grad(set_to_none=True)
-        loss = contrast(model, *pairs.batch(chance))
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        rate = options.rate * cosine(step, options.steps, options.warm_up)
+        loss = descend(optimiser, rate, contrast(model, *pairs.batch(chance)))
         with torch.no_grad():
             model.logit_scale.clamp_(max=np.log(100.0))
-        return loss.item()
+        return loss
 
     course.run(Pace(options.steps, 50, 200), learn, lambda _: pairs.found(model))
     return _publish(model, file, out, options, course)
@@ -213,17 +205,9 @@ def _preprocessing(size: int) -> Mapping[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the recipe from the command line."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--data", type=Path, required=True, help="avatars to learn from")
-    options.add_argument("--held-out", type=Path, default=HELD_OUT_FOLDER, help="avatars to measure on")
-    options.add_argument("--work", type=Path, required=True, help="folder of checkpoints and curve")
-    options.add_argument("--out", type=Path, required=True, help="folder of the new version")
-    options.add_argument("--alias", default="", help="an alias to point at the new version")
-    for name, default in asdict(Options()).items():
-        flag = f"--{name.replace('_', '-')}"
-        options.add_argument(flag, type=type(default), default=default, help="(%(default)s)")
+    options = avatars_parser(__doc__, Options())
     chosen = options.parse_args(arguments)
-    settings = Options(**{name: getattr(chosen, name) for name in asdict(Options())})
+    settings = read_flags(Options, chosen)
     try:
         manifest = train(Peeps(chosen.data), Peeps(chosen.held_out), chosen.work, chosen.out, settings)
     except (ValueError, OSError) as error:

@@ -10,7 +10,6 @@ text tower from recipe pretrain_clip; it stays as it is. The same command goes o
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from collections.abc import Sequence
@@ -27,13 +26,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from services.common.store import Kind, Manifest
+from services.diffusion.engine import Painting, Question, Text, advance
 from services.diffusion.families.unet import Config, Unet
-from services.diffusion.schedulers.levels import Levels
+from services.diffusion.guidance import Guidance
+from services.diffusion.noise import START, philox
+from services.diffusion.schedulers.levels import Array, Levels
+from services.diffusion.schedulers.registry import SCHEDULERS
 from services.finetune.recipes.average import Average
+from services.finetune.recipes.descent import descend
+from services.finetune.recipes.options import lasting, read_flags
 from services.finetune.recipes.peeps import words
 from services.finetune.recipes.peeps.captions import full_caption
-from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, TRAINING_DATA, Peeps
+from services.finetune.recipes.peeps.dataset import TRAINING_DATA, Peeps
 from services.finetune.recipes.peeps.drawing import shrink
+from services.finetune.recipes.peeps.options import avatars_parser
 from services.finetune.recipes.peeps.pictures import pictures, save_sheet
 from services.finetune.recipes.resumable import Pace, Resumable, Stateful, cosine
 from services.finetune.recipes.version import Corpus, begin, finish, publish
@@ -44,7 +50,7 @@ LEVELS = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"} | {
     "clip_sample": True,
 }
 _MEASURED_LEVELS = (50, 150, 300, 450, 600, 750, 850, 950)
-_PREVIEWS, _PREVIEW_STEPS, _PREVIEW_GUIDANCE = 24, 20, 3.0
+_PREVIEWS, _PREVIEW_STEPS, _PREVIEW_GUIDANCE = 24, 20, Guidance(3.0)
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,6 @@ class Options:
     average: float = 0.999
     seed: int = 1
     threads: int = 1
-
-    @property
-    def lasting(self) -> dict[str, Any]:
-        """What a checkpoint cannot change under."""
-        return {name: value for name, value in asdict(self).items() if name != "threads"}
 
 
 class Tower:
@@ -126,8 +127,6 @@ class Training:
     def learn(self, step: int, chance: np.random.Generator) -> float:
         """One step."""
         options = self._options
-        for group in self.optimiser.param_groups:
-            group["lr"] = options.rate * cosine(step, options.steps, options.warm_up)
         places = np.sort(chance.choice(len(self._data), options.batch, replace=False))
         clean = pictures(shrink(self._data.images[places], self.config.size))
         told = chance.random(options.batch) >= options.untold
@@ -139,13 +138,11 @@ class Training:
         shares = (np.arange(options.batch) + chance.random(options.batch)) / options.batch
         level = torch.from_numpy((chance.permutation(shares) * self.levels.count).astype(np.int64))
         noisy, velocity = self._noising.mix(clean, torch.randn_like(clean), level)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss = functional.mse_loss(self.model(noisy, level, text, mask), velocity)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
+        rate = options.rate * cosine(step, options.steps, options.warm_up)
+        error = functional.mse_loss(self.model(noisy, level, text, mask), velocity)
+        loss = descend(self.optimiser, rate, error)
         self.average.follow(self.model, step)
-        return loss.item()
+        return loss
 
     @torch.no_grad()
     def held_out_loss(self) -> float:
@@ -161,24 +158,44 @@ class Training:
             losses.append(functional.mse_loss(said, velocity).item())
         return float(np.mean(losses))
 
-    @torch.no_grad()
     def previews(self) -> Tensor:
         """Pictures of held-out captions from fixed noise, by DDIM with guidance."""
         captions = self._captions[:_PREVIEWS]
-        text, mask = self.tower.states([*captions, *[""] * len(captions)])
-        size = self.config.size
-        x = torch.randn(len(captions), 3, size, size, generator=torch.Generator().manual_seed(0))
-        timesteps = np.arange(_PREVIEW_STEPS)[::-1] * (self.levels.count // _PREVIEW_STEPS)
-        squares = [float(self.levels.signal_squares[t]) for t in timesteps] + [1.0]
-        for step, timestep in enumerate(timesteps):
-            signal, share = squares[step] ** 0.5, (1 - squares[step]) ** 0.5
-            level = torch.full((2 * len(captions),), int(timestep))
-            told, untold = self.average.model(torch.cat((x, x)), level, text, mask).chunk(2)
-            said = untold + _PREVIEW_GUIDANCE * (told - untold)
-            clean = (signal * x - share * said).clamp(-1, 1)
-            noise = (x - signal * clean) / share
-            x = squares[step + 1] ** 0.5 * clean + (1 - squares[step + 1]) ** 0.5 * noise
-        return x
+        states, mask = (each.numpy() for each in self.tower.states([*captions, ""]))
+        *told, untold = map(Text, states, mask)
+        ddim = SCHEDULERS["ddim"]
+        path = ddim.path(self.levels, _PREVIEW_STEPS)
+        paintings = []
+        for seed, text in enumerate(told):
+            noise = philox(seed, self._held_out.shape[1:])
+            walk = ddim.walk(self.levels, path, noise(START), noise)
+            paintings.append(Painting(walk, self.levels, path.steps, text, untold, _PREVIEW_GUIDANCE))
+        eager = _Eager(self.average.model)
+        while not all(painting.is_finished for painting in paintings):
+            advance(paintings, eager)
+        made = [painting.result for painting in paintings if painting.result is not None]
+        return torch.from_numpy(np.stack(made))
+
+
+class _Eager:
+    """The network without a graph, as the engine of images asks it."""
+
+    rows = 2 * _PREVIEWS
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._model = model
+
+    @torch.no_grad()
+    def predict(self, questions: Sequence[Question]) -> list[Array]:
+        """What it says of each row."""
+        samples, states, masks = (
+            torch.from_numpy(np.stack(arrays))
+            for arrays in zip(
+                *((each.sample, each.text.states, each.text.mask) for each in questions), strict=True
+            )
+        )
+        timesteps = torch.tensor([each.timestep for each in questions])
+        return list(self._model(samples, timesteps, states, masks).numpy())
 
 
 def train(data: Peeps, held_out: Peeps, text: Path, work: Path, out: Path, options: Options) -> Manifest:
@@ -191,7 +208,7 @@ def train(data: Peeps, held_out: Peeps, text: Path, work: Path, out: Path, optio
         "average": training.average,
         "optimiser": training.optimiser,
     }
-    course = Resumable(work, parts, options.lasting, options.seed)
+    course = Resumable(work, parts, lasting(options), options.seed)
     course.resume()
 
     def look(step: int) -> dict[str, float]:
@@ -203,8 +220,7 @@ def train(data: Peeps, held_out: Peeps, text: Path, work: Path, out: Path, optio
 
 
 def _publish(training: Training, out: Path, options: Options, course: Resumable) -> Manifest:
-    weights = {name: value.half().contiguous() for name, value in training.average.model.state_dict().items()}
-    save_file(weights, out / "unet.safetensors")
+    save_file(training.average.halves(), out / "unet.safetensors")
     training.tower.save(out / "text")
     curve = course.curve()
     last = curve[-1]
@@ -226,18 +242,10 @@ def _publish(training: Training, out: Path, options: Options, course: Resumable)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the recipe from the command line."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--data", type=Path, required=True, help="avatars to learn from")
-    options.add_argument("--held-out", type=Path, default=HELD_OUT_FOLDER, help="avatars to measure on")
+    options = avatars_parser(__doc__, Options())
     options.add_argument("--text", type=Path, required=True, help="version of the text tower")
-    options.add_argument("--work", type=Path, required=True, help="folder of checkpoints, curve and previews")
-    options.add_argument("--out", type=Path, required=True, help="folder of the new version")
-    options.add_argument("--alias", default="", help="an alias to point at the new version")
-    for name, default in asdict(Options()).items():
-        flag = f"--{name.replace('_', '-')}"
-        options.add_argument(flag, type=type(default), default=default, help="(%(default)s)")
     chosen = options.parse_args(arguments)
-    settings = Options(**{name: getattr(chosen, name) for name in asdict(Options())})
+    settings = read_flags(Options, chosen)
     try:
         data, held_out = Peeps(chosen.data), Peeps(chosen.held_out)
         manifest = train(data, held_out, chosen.text, chosen.work, chosen.out, settings)

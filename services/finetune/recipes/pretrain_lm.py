@@ -22,6 +22,7 @@ from services.finetune.recipes.language_model.data import END, Data
 from services.finetune.recipes.language_model.options import Options
 from services.finetune.recipes.language_model.parallel import ALONE, Team, team
 from services.finetune.recipes.language_model.training import Trainer
+from services.finetune.recipes.options import add_flags, read_flags
 from services.finetune.recipes.version import Corpus, begin, corpus_parser, finish, publish, read_corpus
 from services.sampler.families import llama
 from services.sampler.ngrams.tokens import Tokens
@@ -74,13 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the recipe from the command line."""
     options = corpus_parser(__doc__)
     options.add_argument("--work", type=Path, required=True, help="folder of checkpoints and curve")
-    for name, default in asdict(Options()).items():
-        flag = f"--{name.replace('_', '-')}"
-        options.add_argument(flag, type=type(default), default=default, help="(%(default)s)")
+    add_flags(options, Options())
     chosen = options.parse_args(arguments)
     try:
         corpus = read_corpus(chosen.corpus, chosen.glob, chosen.training_data)
-        settings = Options(**{name: getattr(chosen, name) for name in asdict(Options())})
+        settings = read_flags(Options, chosen)
         with team() as among:
             manifest = train(corpus, chosen.work, chosen.out, settings, among)
     except (ValueError, OSError) as error:

@@ -9,11 +9,9 @@ The same command goes on where it was stopped.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +22,10 @@ from torch.nn import functional
 from services.common.store import Kind, Manifest
 from services.diffusion.families.upscaler import Config, Upscaler
 from services.finetune.recipes.average import Average
-from services.finetune.recipes.peeps.dataset import DRAWN, HELD_OUT_FOLDER, TRAINING_DATA, Peeps
+from services.finetune.recipes.descent import descend
+from services.finetune.recipes.options import lasting, read_flags
+from services.finetune.recipes.peeps.dataset import DRAWN, TRAINING_DATA, Peeps
+from services.finetune.recipes.peeps.options import avatars_parser
 from services.finetune.recipes.peeps.pictures import pictures, pixels
 from services.finetune.recipes.resumable import Pace, Resumable, Stateful, cosine
 from services.finetune.recipes.version import Corpus, begin, finish, publish
@@ -51,11 +52,6 @@ class Options:
     seed: int = 1
     threads: int = 1
 
-    @property
-    def lasting(self) -> dict[str, Any]:
-        """What a checkpoint cannot change under."""
-        return {name: value for name, value in asdict(self).items() if name != "threads"}
-
 
 class Training:
     """What a step learns and what is measured of it."""
@@ -75,8 +71,6 @@ class Training:
     def learn(self, step: int, chance: np.random.Generator) -> float:
         """One step."""
         options = self._options
-        for group in self.optimiser.param_groups:
-            group["lr"] = options.rate * cosine(step, options.steps, options.warm_up)
         places = np.sort(chance.choice(len(self._data), options.batch, replace=False))
         large = pictures(self._data.images[places])
         small, target = _crops(large, SCALES[step % len(SCALES)], chance)
@@ -84,13 +78,10 @@ class Training:
             chance.random(options.batch) * options.most_noise * (chance.random(options.batch) < options.noisy)
         )
         small = small + torch.randn_like(small) * torch.from_numpy(strength).float()[:, None, None, None]
-        self.optimiser.zero_grad(set_to_none=True)
-        loss = functional.l1_loss(self.model(small), target)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
+        rate = options.rate * cosine(step, options.steps, options.warm_up)
+        loss = descend(self.optimiser, rate, functional.l1_loss(self.model(small), target))
         self.average.follow(self.model, step)
-        return loss.item()
+        return loss
 
     @torch.no_grad()
     def quality(self) -> dict[str, float]:
@@ -141,11 +132,10 @@ def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options)
         "average": training.average,
         "optimiser": training.optimiser,
     }
-    course = Resumable(work, parts, options.lasting, options.seed)
+    course = Resumable(work, parts, lasting(options), options.seed)
     course.resume()
     course.run(Pace(options.steps, 100, 500), training.learn, lambda _: training.quality())
-    weights = {name: value.half().contiguous() for name, value in training.average.model.state_dict().items()}
-    save_file(weights, out / "upscaler.safetensors")
+    save_file(training.average.halves(), out / "upscaler.safetensors")
     curve = course.curve()
     metrics = {name: value for name, value in curve[-1].items() if name not in {"step", "seconds"}} | {
         "parameters": float(sum(each.numel() for each in training.model.parameters())),
@@ -159,17 +149,9 @@ def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the recipe from the command line."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--data", type=Path, required=True, help="avatars to learn from")
-    options.add_argument("--held-out", type=Path, default=HELD_OUT_FOLDER, help="avatars to measure on")
-    options.add_argument("--work", type=Path, required=True, help="folder of checkpoints and curve")
-    options.add_argument("--out", type=Path, required=True, help="folder of the new version")
-    options.add_argument("--alias", default="", help="an alias to point at the new version")
-    for name, default in asdict(Options()).items():
-        flag = f"--{name.replace('_', '-')}"
-        options.add_argument(flag, type=type(default), default=default, help="(%(default)s)")
+    options = avatars_parser(__doc__, Options())
     chosen = options.parse_args(arguments)
-    settings = Options(**{name: getattr(chosen, name) for name in asdict(Options())})
+    settings = read_flags(Options, chosen)
     try:
         manifest = train(Peeps(chosen.data), Peeps(chosen.held_out), chosen.work, chosen.out, settings)
     except (ValueError, OSError) as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from services.finetune.recipes.options import lasting
 from services.sampler.families.llama import Config
 
 _PASSING = frozenset({"threads", "save_every", "evaluate_every", "at_once", "baseline_order"})
@@ -44,7 +45,7 @@ class Options:
     @property
     def lasting(self) -> dict[str, Any]:
         """The options that a checkpoint cannot change under."""
-        return {name: value for name, value in asdict(self).items() if name not in _PASSING}
+        return lasting(self, _PASSING)
 
 
 def config_of(options: Options) -> Config:

@@ -1,0 +1,32 @@
+"""Options of recipes that train: a flag for each field, and which of them a checkpoint is bound to."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
+_PASSING = frozenset({"threads"})
+
+
+def add_flags(parser: argparse.ArgumentParser, defaults: DataclassInstance) -> None:
+    """One option for each field; ``read_flags`` reads them."""
+    for name, default in asdict(defaults).items():
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=type(default), default=default, help="(%(default)s)")
+
+
+def read_flags(kind: type[T], chosen: argparse.Namespace) -> T:
+    """What was chosen of the options that ``add_flags`` added."""
+    return kind(**{field.name: getattr(chosen, field.name) for field in fields(kind)})
+
+
+def lasting(options: DataclassInstance, passing: Collection[str] = _PASSING) -> dict[str, Any]:
+    """The options that a checkpoint cannot change under: all but those ``passing``."""
+    return {name: value for name, value in asdict(options).items() if name not in passing}
