@@ -24,6 +24,7 @@ from services.common.threads import available_cores
 from tests.bench.children import HOME, Child, Nursery, Peer, rounds
 from tests.bench.embed.texts import MIXED, SHORT, Texts
 from tests.bench.embed.through_grpc import Served, bench_stream, bench_tokens, bench_words
+from tests.bench.options import bench_parser
 from tests.bench.report import Report
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -186,21 +187,11 @@ def _company(child: Child, texts: Sequence[str]) -> float:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    options.add_argument("--corpus", type=Path, default=Path("var/corpus"), help="folder of UTF-8 texts")
-    options.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="SECTION")
-    options.add_argument("--peers", nargs="*", default=[], help="of sentence, infinity, onnxruntime")
+    options = bench_parser(__doc__, SECTIONS, "sentence, infinity, onnxruntime")
     options.add_argument("--threads", type=int, nargs="+", default=[2, 1])
     options.add_argument(
         "--google-news-words", type=int, default=0, help="words of section words; 0 skips it"
     )
-    options.add_argument(
-        "--quick", action="store_true", help="a glance while developing; figures mean little"
-    )
-    options.add_argument(
-        "--torch", default="torch==2.13.0", help="what to install into the peers' environments"
-    )
-    options.add_argument("--torch-index", default="", help="package index to take torch from")
     return options.parse_args()
 
 

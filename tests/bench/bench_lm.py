@@ -32,6 +32,7 @@ from tests.bench.lm.perplexity import bench_perplexity
 from tests.bench.lm.service import Service
 from tests.bench.lm.shapes import SHAPES, Shape
 from tests.bench.lm.workload import Workload, workload
+from tests.bench.options import bench_parser
 from tests.bench.report import Report
 
 SECTIONS = ("throughput", "exactness", "first", "arrival", "perplexity")
@@ -206,20 +207,10 @@ def _best(speeds: dict[str, np.ndarray]) -> np.ndarray | None:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    options.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="SECTION")
-    options.add_argument("--peers", nargs="*", default=[], help="of ctranslate, generate, batching, llama")
+    options = bench_parser(__doc__, SECTIONS, "ctranslate, generate, batching, llama")
     options.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--model", type=Path, default=STORYTELLER, help="a trained model, for perplexity")
-    options.add_argument("--corpus", type=Path, default=Path("var/corpus"), help="folder of UTF-8 texts")
-    options.add_argument(
-        "--quick", action="store_true", help="a glance while developing; figures mean little"
-    )
-    options.add_argument(
-        "--torch", default="torch==2.13.0", help="what to install into the peers' environments"
-    )
-    options.add_argument("--torch-index", default="", help="package index to take torch from")
     return options.parse_args()
 
 
