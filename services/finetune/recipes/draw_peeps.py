@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--out", type=Path, required=True, help="folder of the avatars")
     options.add_argument("--pack", action="store_true", help="leave one lossless picture, to be shipped")
     chosen = options.parse_args(arguments)
+    if chosen.count < 1:
+        options.error("--count begins at 1")
     try:
         make(chosen.count, chosen.seed, chosen.size, install(chosen.work), chosen.out)
         if chosen.pack:

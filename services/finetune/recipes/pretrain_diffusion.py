@@ -76,6 +76,8 @@ class Tower:
         library: Any = transformers  # typed only in part
         library.logging.set_verbosity_error()  # it would warn of the image tower, which is not wanted
         self._tokenizer_file = folder / TOKENIZER_FILE
+        if not self._tokenizer_file.is_file():
+            raise FileNotFoundError(f"{folder} holds no {TOKENIZER_FILE}: it is no version of a text tower")
         self.tokenizer = Tokenizer.from_file(str(self._tokenizer_file))
         self._model = library.CLIPTextModel.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True

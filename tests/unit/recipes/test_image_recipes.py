@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from services.common.store import Kind
-from services.finetune.recipes import pretrain_clip, pretrain_diffusion, train_upscaler
+from services.finetune.recipes import draw_peeps, pretrain_clip, pretrain_diffusion, train_upscaler
 from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
 from services.finetune.recipes.resumable import Pace, Resumable, cosine
 
@@ -107,6 +107,26 @@ def test_an_upscaler_needs_large_avatars(peeps, tmp_path):
         train_upscaler.train(
             small, small, tmp_path / "work", tmp_path / "store/t/1", train_upscaler.Options()
         )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "arguments", "said"),
+    [
+        (pretrain_clip, ["--data", "nowhere"], "No such file or directory: 'nowhere/avatars.jsonl'"),
+        (pretrain_diffusion, ["--data", "DATA", "--text", "nowhere"], "nowhere holds no tokenizer.json"),
+        (train_upscaler, ["--data", "nowhere"], "No such file or directory: 'nowhere/avatars.jsonl'"),
+        (pretrain_clip, ["--data", "DATA", "--batch", "501"], "larger sample than population"),
+        (draw_peeps, ["--count", "0"], "--count begins at 1"),
+        (draw_peeps, ["--count", "3"], "No such file or directory: 'npm'"),
+    ],
+)
+def test_what_cannot_be_done_ends_with_a_sentence(recipe, arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "/nowhere")
+    given = [str(HELD_OUT_FOLDER) if each == "DATA" else each for each in arguments]
+    with pytest.raises(SystemExit) as ended:
+        recipe.main([*given, "--work", str(tmp_path / "work"), "--out", str(tmp_path / "store/a/1")])
+    assert ended.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_rate_rises_and_falls():
