@@ -20,12 +20,11 @@ class Average:
     def follow(self, model: nn.Module, step: int) -> None:
         """Move towards the model's weights after a step."""
         decay = min(self._decay, (1 + step) / (10 + step))
-        for mean, weight in zip(self.model.parameters(), model.parameters(), strict=True):
-            mean.lerp_(weight, 1 - decay)
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
 
     def halves(self) -> dict[str, Tensor]:
         """The weights in 16 bits, as versions hold them."""
-        return {name: value.half().contiguous() for name, value in self.model.state_dict().items()}
+        return {name: value.half().contiguous().cpu() for name, value in self.model.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
         """For checkpoints."""

@@ -9,8 +9,8 @@ _CLIP = 1.0
 """The longest gradient; a longer one is cut to it."""
 
 
-def descend(optimiser: torch.optim.Optimizer, rate: float, loss: Tensor) -> float:
-    """Step against the gradient of ``loss`` at ``rate``; returns the loss."""
+def descend(optimiser: torch.optim.Optimizer, rate: float, loss: Tensor) -> Tensor:
+    """Step against the gradient of ``loss`` at ``rate``; returns the loss, without gradients."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     for group in optimiser.param_groups:
@@ -18,4 +18,4 @@ def descend(optimiser: torch.optim.Optimizer, rate: float, loss: Tensor) -> floa
     every = [weight for group in optimiser.param_groups for weight in group["params"]]
     torch.nn.utils.clip_grad_norm_(every, _CLIP)
     optimiser.step()
-    return loss.item()
+    return loss.detach()

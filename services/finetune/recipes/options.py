@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 
-_PASSING = frozenset({"threads"})
+_PASSING = frozenset({"threads", "device"})
 
 
 def add_flags(parser: argparse.ArgumentParser, defaults: DataclassInstance) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from torch.nn import functional
 
 from services.common.store import Kind, Manifest
 from services.finetune.recipes.descent import descend
+from services.finetune.recipes.device import Device
 from services.finetune.recipes.options import lasting, read_flags
 from services.finetune.recipes.peeps import words
+from services.finetune.recipes.peeps.captioned import Batch, Captioned
 from services.finetune.recipes.peeps.captions import full_caption
 from services.finetune.recipes.peeps.dataset import TRAINING_DATA, Peeps
 from services.finetune.recipes.peeps.drawing import shrink
@@ -57,80 +59,89 @@ class Options:
     warm_up: int = 100
     seed: int = 1
     threads: int = 1
+    device: str = "auto"
 
 
 def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options) -> Manifest:
     """Train into the new version ``out``. Raises ValueError for a work folder of other options."""
-    torch.set_num_threads(options.threads)
     begin(out)
+    device = Device(options.device, options.threads)
     work.mkdir(parents=True, exist_ok=True)
     file = work / TOKENIZER_FILE
     if not file.exists():
         words.learn(options.vocabulary, options.length, options.seed, file)
-    pairs = _Pairs(data, held_out, Tokenizer.from_file(str(file)), options)
+    pairs = _Pairs(data, held_out, Tokenizer.from_file(str(file)), options, device)
     torch.manual_seed(options.seed)
-    model = model_of(options, pairs.tokenizer)
-    optimiser = torch.optim.AdamW(_groups(model, options.decay), lr=options.rate, betas=(0.9, 0.98))
+    model = model_of(options, pairs.tokenizer).to(device.torch)
+    optimiser = torch.optim.AdamW(
+        _groups(model, options.decay), lr=options.rate, betas=(0.9, 0.98), fused=device.is_gpu
+    )
     course = Resumable(work, {"model": model, "optimiser": optimiser}, lasting(options), options.seed)
     course.resume()
 
-    def learn(step: int, chance: np.random.Generator) -> float:
+    def learn(step: int, chance: np.random.Generator) -> Tensor:
+        batch = pairs.batch(chance)
+        with device.products():
+            error = contrast(model, batch)
         rate = options.rate * cosine(step, options.steps, options.warm_up)
-        loss = descend(optimiser, rate, contrast(model, *pairs.batch(chance)))
+        loss = descend(optimiser, rate, error)
         with torch.no_grad():
             model.logit_scale.clamp_(max=np.log(100.0))
         return loss
 
-    course.run(Pace(options.steps, 50, 200), learn, lambda _: pairs.found(model))
+    course.run(Pace(options.steps, 200), learn, lambda _: pairs.found(model))
     return _publish(model, file, out, options, course)
 
 
 class _Pairs:
     """Pictures with their captions."""
 
-    def __init__(self, data: Peeps, held_out: Peeps, tokenizer: Tokenizer, options: Options) -> None:
+    def __init__(
+        self, data: Peeps, held_out: Peeps, tokenizer: Tokenizer, options: Options, device: Device
+    ) -> None:
         self.tokenizer = tokenizer
-        self._data, self._held_out, self._options = data, held_out, options
+        self._data = Captioned(data, options.size, tokenizer, device.torch, options.seed)
+        self._count = options.batch
+        captions = [full_caption(avatar) for avatar in held_out.avatars]
+        ids, mask = (torch.from_numpy(each).to(device.torch) for each in words.encode(tokenizer, captions))
+        pixels = pictures(shrink(held_out.images, options.size)).to(device.torch)
+        self._held_out = Batch(pixels, ids, mask.bool())
 
-    def batch(self, chance: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures, ids and mask; half of the pictures as coarse as a diffusion model's."""
-        places = np.sort(chance.choice(len(self._data), self._options.batch, replace=False))
-        pixels = pictures(shrink(self._data.images[places], self._options.size))
-        coarse = torch.from_numpy(chance.random(len(places)) < 0.5)
-        small = functional.avg_pool2d(pixels[coarse], 2)
-        pixels[coarse] = functional.interpolate(small, scale_factor=2.0, mode="bilinear")
-        ids, mask = words.encode(self.tokenizer, self._data.captions(places.tolist(), chance))
-        return pixels, torch.from_numpy(ids), torch.from_numpy(mask)
+    def batch(self, chance: np.random.Generator) -> Batch:
+        """Half of the pictures are as coarse as a diffusion model's."""
+        batch = self._data.draw(self._count, chance)
+        pixels = batch.pictures
+        coarse = torch.from_numpy(chance.random(self._count) < 0.5).to(pixels.device)
+        blurred = functional.interpolate(functional.avg_pool2d(pixels, 2), scale_factor=2.0, mode="bilinear")
+        return replace(batch, pictures=torch.where(coarse[:, None, None, None], blurred, pixels))
 
     @torch.no_grad()
     def found(self, model: Any) -> dict[str, float]:
         """How often a held-out picture's own full caption is the nearest of all, and the other way round."""
         model.eval()
-        captions = [full_caption(avatar) for avatar in self._held_out.avatars]
-        ids, mask = words.encode(self.tokenizer, captions)
-        pixels = pictures(shrink(self._held_out.images, self._options.size))
-        images, texts = embed(model, pixels, *map(torch.from_numpy, (ids, mask)))
+        images, texts = embed(model, self._held_out)
         model.train()
         nearest = images @ texts.T
-        right = torch.arange(len(nearest))
+        right = torch.arange(len(nearest), device=nearest.device)
         return {
             "held_out_caption_found": (nearest.argmax(1) == right).float().mean().item(),
             "held_out_picture_found": (nearest.argmax(0) == right).float().mean().item(),
         }
 
 
-def embed(model: Any, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def embed(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     """Unit vectors [n, dimensions] of pictures and of texts."""
-    images = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
-    texts = model.text_projection(model.text_model(input_ids=ids, attention_mask=mask).pooler_output)
+    seen = model.vision_model(pixel_values=batch.pictures).pooler_output
+    read = model.text_model(input_ids=batch.ids, attention_mask=batch.mask.long()).pooler_output
+    images, texts = model.visual_projection(seen).float(), model.text_projection(read).float()
     return functional.normalize(images, dim=1), functional.normalize(texts, dim=1)
 
 
-def contrast(model: Any, pixels: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+def contrast(model: Any, batch: Batch) -> Tensor:
     """Cross-entropy of who belongs to whom, both ways."""
-    images, texts = embed(model, pixels, ids, mask)
+    images, texts = embed(model, batch)
     logits = model.logit_scale.exp() * images @ texts.T
-    right = torch.arange(len(logits))
+    right = torch.arange(len(logits), device=logits.device)
     return (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2
 
 
@@ -172,7 +183,7 @@ def _groups(model: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
 
 
 def _publish(model: Any, tokenizer: Path, out: Path, options: Options, course: Resumable) -> Manifest:
-    model.half().save_pretrained(out)
+    model.cpu().half().save_pretrained(out)
     (out / TOKENIZER_FILE).write_bytes(tokenizer.read_bytes())
     (out / "preprocessor_config.json").write_text(json.dumps(_preprocessing(options.size), indent=2))
     curve = course.curve()

@@ -6,36 +6,33 @@ python -m services.finetune.recipes.pretrain_diffusion --data var/peeps --text S
 Velocity prediction (Salimans and Ho, 2022) on cosine levels (Nichol and Dhariwal, 2021), classifier-free
 guidance (Ho and Salimans, 2022), the average of the weights. The folders come from recipe draw_peeps, the
 text tower from recipe pretrain_clip; it stays as it is. The same command goes on where it was stopped.
+On a CPU add --batch 32 --steps 14000, which takes some hours.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from safetensors.torch import save_file
-from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
 from services.common.store import Kind, Manifest
-from services.diffusion.engine import Painting, Question, Text, advance
 from services.diffusion.families.unet import Config, Unet
-from services.diffusion.guidance import Guidance
-from services.diffusion.noise import START, philox
-from services.diffusion.schedulers.levels import Array, Levels
-from services.diffusion.schedulers.registry import SCHEDULERS
+from services.diffusion.schedulers.levels import Levels
 from services.finetune.recipes.average import Average
 from services.finetune.recipes.descent import descend
+from services.finetune.recipes.device import Device
+from services.finetune.recipes.diffusion.noising import Noising, cosine_levels
+from services.finetune.recipes.diffusion.painting import Eager, Manner, paint
+from services.finetune.recipes.diffusion.tower import Tower
 from services.finetune.recipes.options import lasting, read_flags
-from services.finetune.recipes.peeps import words
+from services.finetune.recipes.peeps.captioned import Captioned
 from services.finetune.recipes.peeps.captions import full_caption
 from services.finetune.recipes.peeps.dataset import TRAINING_DATA, Peeps
 from services.finetune.recipes.peeps.drawing import shrink
@@ -44,105 +41,68 @@ from services.finetune.recipes.peeps.pictures import pictures, save_sheet
 from services.finetune.recipes.resumable import Pace, Resumable, Stateful, cosine
 from services.finetune.recipes.version import Corpus, begin, finish, publish
 
-TOKENIZER_FILE = "tokenizer.json"
-LEVELS = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"} | {
-    "prediction_type": "v_prediction",
-    "clip_sample": True,
-}
+LEVELS_FILE = "scheduler_config.json"
 _MEASURED_LEVELS = (50, 150, 300, 450, 600, 750, 850, 950)
-_PREVIEWS, _PREVIEW_STEPS, _PREVIEW_GUIDANCE = 24, 20, Guidance(3.0)
+_PREVIEWS = 24
 
 
 @dataclass(frozen=True)
 class Options:
     """Training; the defaults are those of the shipped ``peeps-diffusion``."""
 
-    steps: int = 14_000
-    batch: int = 32
+    steps: int = 8000
+    batch: int = 1024
     rate: float = 1e-3
     decay: float = 0.01
     warm_up: int = 300
     untold: float = 0.1
     """Share of the pictures that come without their caption."""
     average: float = 0.999
+    look_every: int = 500
     seed: int = 1
     threads: int = 1
-
-
-class Tower:
-    """The text encoder of a peeps-clip version, as it is."""
-
-    def __init__(self, folder: Path) -> None:
-        library: Any = transformers  # typed only in part
-        library.logging.set_verbosity_error()  # it would warn of the image tower, which is not wanted
-        self._tokenizer_file = folder / TOKENIZER_FILE
-        if not self._tokenizer_file.is_file():
-            raise FileNotFoundError(f"{folder} holds no {TOKENIZER_FILE}: it is no version of a text tower")
-        self.tokenizer = Tokenizer.from_file(str(self._tokenizer_file))
-        self._model = library.CLIPTextModel.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True
-        )
-        self._model.eval().requires_grad_(False)
-
-    def states(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """States [texts, tokens, width] and what of them is no padding [texts, tokens]."""
-        ids, mask = map(torch.from_numpy, words.encode(self.tokenizer, texts))
-        return self._model(input_ids=ids, attention_mask=mask).last_hidden_state, mask.bool()
-
-    def save(self, folder: Path) -> None:
-        """Write the tower alone, as a directory of Transformers."""
-        self._model.half().save_pretrained(folder)
-        shutil.copyfile(self._tokenizer_file, folder / TOKENIZER_FILE)
-
-
-class Noising:
-    """Pictures at levels of noise, and what the network is to say of them."""
-
-    def __init__(self, levels: Levels) -> None:
-        squares = torch.from_numpy(levels.signal_squares).float()
-        self._signal, self._noise = squares.sqrt(), (1 - squares).sqrt()
-
-    def mix(self, clean: Tensor, noise: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """(noisy pictures, velocities) at ``level`` [n]."""
-        signal, share = (each[level][:, None, None, None] for each in (self._signal, self._noise))
-        return signal * clean + share * noise, signal * noise - share * clean
+    device: str = "auto"
 
 
 class Training:
     """What a step learns and what is measured of it."""
 
     def __init__(self, data: Peeps, held_out: Peeps, text: Path, options: Options) -> None:
-        torch.manual_seed(options.seed)
+        self._device = Device(options.device, options.threads)
+        here = self._device.torch
         self.config = Config()
-        self.model = Unet(self.config)
+        self.tower = Tower(text, here)
+        self._data = Captioned(data, self.config.size, self.tower.tokenizer, here, options.seed)
+        torch.manual_seed(options.seed)
+        self.model = self._device.place(Unet(self.config))
         self.average = Average(self.model, options.average)
-        self.tower = Tower(text)
-        self.levels = Levels.of_config(LEVELS)
-        self._data, self._options = data, options
-        self._noising = Noising(self.levels)
-        self._held_out = pictures(shrink(held_out.images, self.config.size))
+        self.levels = Levels.of_config(cosine_levels())
+        self._options = options
+        self._noising = Noising(self.levels, here)
+        self._held_out = pictures(shrink(held_out.images, self.config.size)).to(here)
         self._captions = [full_caption(avatar) for avatar in held_out.avatars]
+        self._untold = self.tower.encode([""])
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=options.decay
+            self.model.parameters(),
+            lr=options.rate,
+            betas=(0.9, 0.99),
+            weight_decay=options.decay,
+            fused=self._device.is_gpu,
         )
 
-    def learn(self, step: int, chance: np.random.Generator) -> float:
+    def learn(self, step: int, chance: np.random.Generator) -> Tensor:
         """One step."""
         options = self._options
-        places = np.sort(chance.choice(len(self._data), options.batch, replace=False))
-        clean = pictures(shrink(self._data.images[places], self.config.size))
-        told = chance.random(options.batch) >= options.untold
-        captions = self._data.captions(places.tolist(), chance)
-        text, mask = self.tower.states(
-            [each if known else "" for each, known in zip(captions, told, strict=True)]
-        )
-        # One level from each of as many equal parts, so that every step sees all kinds.
-        shares = (np.arange(options.batch) + chance.random(options.batch)) / options.batch
-        level = torch.from_numpy((chance.permutation(shares) * self.levels.count).astype(np.int64))
-        noisy, velocity = self._noising.mix(clean, torch.randn_like(clean), level)
+        batch = self._data.draw(options.batch, chance)
+        untold = torch.from_numpy(chance.random(options.batch) < options.untold)
+        ids, mask = _without(batch.ids, batch.mask, untold.to(batch.ids.device), *self._untold)
+        level = self._noising.draw(options.batch, chance)
+        noisy, velocity = self._noising.mix(batch.pictures, torch.randn_like(batch.pictures), level)
+        text = self.tower.states(ids, mask)
+        with self._device.products():
+            said = self.model(noisy, level, text, mask)
         rate = options.rate * cosine(step, options.steps, options.warm_up)
-        error = functional.mse_loss(self.model(noisy, level, text, mask), velocity)
-        loss = descend(self.optimiser, rate, error)
+        loss = descend(self.optimiser, rate, functional.mse_loss(said.float(), velocity))
         self.average.follow(self.model, step)
         return loss
 
@@ -151,58 +111,34 @@ class Training:
         """Of the average, at fixed levels with fixed noise."""
         chance = torch.Generator().manual_seed(0)
         losses = []
+        clean = self._held_out[:64]
+        ids, mask = self.tower.encode(self._captions[: len(clean)])
         for level in _MEASURED_LEVELS:
-            clean = self._held_out[:64]
-            noise = torch.randn(clean.shape, generator=chance)
-            levels = torch.full((len(clean),), level)
+            noise = torch.randn(clean.shape, generator=chance).to(clean.device)
+            levels = torch.full((len(clean),), level, device=clean.device)
             noisy, velocity = self._noising.mix(clean, noise, levels)
-            said = self.average.model(noisy, levels, *self.tower.states(self._captions[: len(clean)]))
+            said = self.average.model(noisy, levels, self.tower.states(ids, mask), mask)
             losses.append(functional.mse_loss(said, velocity).item())
         return float(np.mean(losses))
 
     def previews(self) -> Tensor:
-        """Pictures of held-out captions from fixed noise, by DDIM with guidance."""
-        captions = self._captions[:_PREVIEWS]
-        states, mask = (each.numpy() for each in self.tower.states([*captions, ""]))
-        *told, untold = map(Text, states, mask)
-        ddim = SCHEDULERS["ddim"]
-        path = ddim.path(self.levels, _PREVIEW_STEPS)
-        paintings = []
-        for seed, text in enumerate(told):
-            noise = philox(seed, self._held_out.shape[1:])
-            walk = ddim.walk(self.levels, path, noise(START), noise)
-            paintings.append(Painting(walk, self.levels, path.steps, text, untold, _PREVIEW_GUIDANCE))
-        eager = _Eager(self.average.model)
-        while not all(painting.is_finished for painting in paintings):
-            advance(paintings, eager)
-        made = [painting.result for painting in paintings if painting.result is not None]
-        return torch.from_numpy(np.stack(made))
+        """Pictures of held-out captions from fixed noise."""
+        eager = Eager(self.average.model, self._device.torch)
+        shape = self._held_out.shape[1:]
+        return paint(eager, self.tower, self._captions[:_PREVIEWS], shape, self.levels, Manner())
 
 
-class _Eager:
-    """The network without a graph, as the engine of images asks it."""
-
-    rows = 2 * _PREVIEWS
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._model = model
-
-    @torch.no_grad()
-    def predict(self, questions: Sequence[Question]) -> list[Array]:
-        """What it says of each row."""
-        samples, states, masks = (
-            torch.from_numpy(np.stack(arrays))
-            for arrays in zip(
-                *((each.sample, each.text.states, each.text.mask) for each in questions), strict=True
-            )
-        )
-        timesteps = torch.tensor([each.timestep for each in questions])
-        return list(self._model(samples, timesteps, states, masks).numpy())
+def _without(
+    ids: Tensor, mask: Tensor, untold: Tensor, empty: Tensor, shown: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Ids and mask where the rows ``untold`` are the ``empty`` text."""
+    blank = functional.pad(empty, (0, ids.shape[1] - empty.shape[1]))
+    hidden = functional.pad(shown, (0, ids.shape[1] - empty.shape[1]))
+    return torch.where(untold[:, None], blank, ids), torch.where(untold[:, None], hidden, mask)
 
 
 def train(data: Peeps, held_out: Peeps, text: Path, work: Path, out: Path, options: Options) -> Manifest:
     """Train into the new version ``out``. Raises ValueError for a work folder of other options."""
-    torch.set_num_threads(options.threads)
     begin(out)
     training = Training(data, held_out, text, options)
     parts: dict[str, Stateful] = {
@@ -217,12 +153,13 @@ def train(data: Peeps, held_out: Peeps, text: Path, work: Path, out: Path, optio
         save_sheet(training.previews(), work / f"previews-{step:06d}.png", columns=8)
         return {"held_out_loss": training.held_out_loss()}
 
-    course.run(Pace(options.steps, 50, 500), training.learn, look)
+    course.run(Pace(options.steps, options.look_every), training.learn, look)
     return _publish(training, out, options, course)
 
 
 def _publish(training: Training, out: Path, options: Options, course: Resumable) -> Manifest:
     save_file(training.average.halves(), out / "unet.safetensors")
+    (out / LEVELS_FILE).write_text(json.dumps(cosine_levels()))
     training.tower.save(out / "text")
     curve = course.curve()
     last = curve[-1]
@@ -234,7 +171,6 @@ def _publish(training: Training, out: Path, options: Options, course: Resumable)
         "training_seconds": round(course.seconds, 1),
     }
     config = {"unet": json.loads(json.dumps(asdict(training.config)))} | {
-        "levels": LEVELS,
         "training": asdict(options),
         "curve": curve,
     }

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 _CHECKPOINT = "checkpoint.pt"
 _CURVE = "curve.jsonl"
@@ -34,8 +35,8 @@ class Pace:
     """How long a training goes on, and how often it stops to look back."""
 
     steps: int
-    save_every: int = 100
-    look_every: int = 500
+    look_every: int
+    save_seconds: float = 60.0
 
 
 class Resumable:
@@ -55,7 +56,7 @@ class Resumable:
         """Go on from the checkpoint, if there is one. Raises ValueError when it was made otherwise."""
         if not self._file.exists():
             return
-        saved = torch.load(self._file, weights_only=True)
+        saved = torch.load(self._file, map_location="cpu", weights_only=True)
         if saved["options"] != self._lasting:
             raise ValueError(f"{self._file} was made with other options: {saved['options']}")
         for name, part in self._parts.items():
@@ -73,27 +74,30 @@ class Resumable:
     def run(
         self,
         pace: Pace,
-        learn: Callable[[int, np.random.Generator], float],
+        learn: Callable[[int, np.random.Generator], Tensor],
         look: Callable[[int], Mapping[str, float]],
     ) -> None:
         """Train to the last step.
 
         ``learn`` does the step of a number with its own random numbers, torch's are seeded, and returns its
-        loss; ``look`` measures, at times.
+        loss, without gradients; ``look`` measures, at times.
         """
-        losses: list[float] = []
+        losses: list[Tensor] = []  # as tensors: a GPU need not be waited for at each step
+        saved = started = time.perf_counter()
         while self.step < pace.steps:
-            started = time.perf_counter()
             torch.manual_seed(self._seed * 1_000_003 + self.step)
             losses.append(learn(self.step, np.random.default_rng((self._seed, self.step))))
-            self.seconds += time.perf_counter() - started
             self.step += 1
             is_last = self.step == pace.steps
             if self.step % pace.look_every == 0 or is_last:
-                self._note({"loss": float(np.mean(losses)), **look(self.step)})
-                losses = []
-            if self.step % pace.save_every == 0 or is_last:
+                loss = torch.stack(losses).mean().item()
+                self.seconds += time.perf_counter() - started
+                self._note({"loss": loss, **look(self.step)})
+                losses, started = [], time.perf_counter()
+            if time.perf_counter() - saved >= pace.save_seconds or is_last:
+                self.seconds += time.perf_counter() - started
                 self.save()
+                saved = started = time.perf_counter()
 
     def curve(self) -> list[dict[str, float]]:
         """What was measured at each step; the last word counts."""

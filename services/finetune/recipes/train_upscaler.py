@@ -23,6 +23,7 @@ from services.common.store import Kind, Manifest
 from services.diffusion.families.upscaler import Config, Upscaler
 from services.finetune.recipes.average import Average
 from services.finetune.recipes.descent import descend
+from services.finetune.recipes.device import Device
 from services.finetune.recipes.options import lasting, read_flags
 from services.finetune.recipes.peeps.dataset import DRAWN, TRAINING_DATA, Peeps
 from services.finetune.recipes.peeps.options import avatars_parser
@@ -51,6 +52,7 @@ class Options:
     average: float = 0.999
     seed: int = 1
     threads: int = 1
+    device: str = "auto"
 
 
 class Training:
@@ -60,26 +62,33 @@ class Training:
         for each in (data, held_out):
             if each.images.shape[1] != DRAWN:
                 raise ValueError(f"the avatars have {each.images.shape[1]} pixels a side, {DRAWN} are needed")
+        self._device = Device(options.device, options.threads)
+        here = self._device.torch
         torch.manual_seed(options.seed)
         self.config = Config()
-        self.model = Upscaler(self.config)
+        self.model = self._device.place(Upscaler(self.config))
         self.average = Average(self.model, options.average)
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=options.rate, weight_decay=0.0)
-        self._data, self._options = data, options
-        self._held_out = pictures(held_out.images[:_MEASURED])
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=options.rate, weight_decay=0.0, fused=self._device.is_gpu
+        )
+        self._data = torch.from_numpy(data.images).to(here)
+        self._options = options
+        self._held_out = pictures(held_out.images[:_MEASURED]).to(here)
 
-    def learn(self, step: int, chance: np.random.Generator) -> float:
+    def learn(self, step: int, chance: np.random.Generator) -> Tensor:
         """One step."""
         options = self._options
-        places = np.sort(chance.choice(len(self._data), options.batch, replace=False))
-        large = pictures(self._data.images[places])
+        places = torch.from_numpy(chance.choice(len(self._data), options.batch, replace=False))
+        large = pictures(self._data[places.to(self._data.device)])
         small, target = _crops(large, SCALES[step % len(SCALES)], chance)
         strength = (
             chance.random(options.batch) * options.most_noise * (chance.random(options.batch) < options.noisy)
         )
-        small = small + torch.randn_like(small) * torch.from_numpy(strength).float()[:, None, None, None]
+        most = torch.from_numpy(strength).float().to(small.device)[:, None, None, None]
+        with self._device.products():
+            made = self.model(small + torch.randn_like(small) * most)
         rate = options.rate * cosine(step, options.steps, options.warm_up)
-        loss = descend(self.optimiser, rate, functional.l1_loss(self.model(small), target))
+        loss = descend(self.optimiser, rate, functional.l1_loss(made.float(), target))
         self.average.follow(self.model, step)
         return loss
 
@@ -124,7 +133,6 @@ def _psnr(made: Tensor, wanted: Tensor) -> float:
 
 def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options) -> Manifest:
     """Train into the new version ``out``. Raises ValueError for other sizes, or other options than before."""
-    torch.set_num_threads(options.threads)
     begin(out)
     training = Training(data, held_out, options)
     parts: dict[str, Stateful] = {
@@ -134,7 +142,7 @@ def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options)
     }
     course = Resumable(work, parts, lasting(options), options.seed)
     course.resume()
-    course.run(Pace(options.steps, 100, 500), training.learn, lambda _: training.quality())
+    course.run(Pace(options.steps, 500), training.learn, lambda _: training.quality())
     save_file(training.average.halves(), out / "upscaler.safetensors")
     curve = course.curve()
     metrics = {name: value for name, value in curve[-1].items() if name not in {"step", "seconds"}} | {

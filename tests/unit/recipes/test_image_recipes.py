@@ -38,7 +38,7 @@ def stopped_after(steps, monkeypatch):
     run = Resumable.run
 
     def short(self, pace, learn, look):
-        run(self, Pace(min(pace.steps, steps), 1, pace.look_every), learn, look)
+        run(self, Pace(min(pace.steps, steps), pace.look_every, 0.0), learn, look)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Resumable, "run", short)
@@ -85,7 +85,7 @@ def test_a_diffusion_model_learns_and_is_published(clip, peeps, tmp_path, monkey
     manifest = pretrain_diffusion.train(peeps, peeps, text, tmp_path / "work", out, options)
     assert manifest.kind == Kind.DIFFUSION
     assert manifest.metrics["loss"] < 0.9
-    assert manifest.config["levels"]["prediction_type"] == "v_prediction"
+    assert json.loads((out / "scheduler_config.json").read_text())["prediction_type"] == "v_prediction"
     assert (tmp_path / "work/previews-000040.png").stat().st_size > 1000
     weights = load_file(out / "unet.safetensors")
     assert {each.dtype for each in weights.values()} == {torch.float16}
@@ -116,6 +116,7 @@ def test_an_upscaler_needs_large_avatars(peeps, tmp_path):
         (pretrain_diffusion, ["--data", "DATA", "--text", "nowhere"], "nowhere holds no tokenizer.json"),
         (train_upscaler, ["--data", "nowhere"], "No such file or directory: 'nowhere/avatars.jsonl'"),
         (pretrain_clip, ["--data", "DATA", "--batch", "501"], "larger sample than population"),
+        (train_upscaler, ["--data", "DATA", "--device", "abacus"], "device is 'abacus', one of auto, cpu"),
         (draw_peeps, ["--count", "0"], "--count begins at 1"),
         (draw_peeps, ["--count", "3"], "No such file or directory: 'npm'"),
     ],

@@ -37,7 +37,7 @@ class Peeps:
         self.avatars = [Avatar(**json.loads(line)) for line in lines]
         is_atlas = (folder / ATLAS).exists()
         self.images: Pixels = (
-            read_atlas(folder / ATLAS, len(self)) if is_atlas else np.load(folder / IMAGES, mmap_mode="r")
+            read_atlas(folder / ATLAS, len(self)) if is_atlas else np.load(folder / IMAGES, mmap_mode="c")
         )
 
     def __len__(self) -> int:

@@ -14,15 +14,16 @@ from services.finetune.recipes.peeps.drawing import Pixels
 _GAP = 2
 
 
-def pictures(images: Pixels) -> Tensor:
-    """[n, size, size, 3] bytes -> [n, 3, size, size] from -1 to 1."""
-    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+def pictures(images: Pixels | Tensor) -> Tensor:
+    """[n, size, size, 3] bytes -> [n, 3, size, size] from -1 to 1, where the bytes are."""
+    held = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
+    return held.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def pixels(tensor: Tensor) -> Pixels:
     """The way back."""
     rounded = ((tensor.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return rounded.permute(0, 2, 3, 1).contiguous().numpy()
+    return rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def save_sheet(tensor: Tensor, file: Path, columns: int, enlarge: int = 3) -> None:
