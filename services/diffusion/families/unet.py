@@ -6,7 +6,9 @@ Pictures are folded first: 2 x 2 pixels become one place with four times the cha
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +35,11 @@ class Config:
     """Whether places look at each other at a resolution; all look at the text."""
     text_width: int = 160
     """Width of the text encoder's states."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Config:
+        """From JSON. Raises TypeError for unknown fields."""
+        return cls(**{name: tuple(each) if isinstance(each, list) else each for name, each in values.items()})
 
 
 class Unet(nn.Module):

@@ -10,7 +10,14 @@ import torch
 from safetensors.torch import load_file
 
 from services.common.store import Kind
-from services.finetune.recipes import draw_peeps, pretrain_clip, pretrain_diffusion, train_upscaler
+from services.diffusion.families.unet import Config, Unet
+from services.finetune.recipes import (
+    distill_diffusion,
+    draw_peeps,
+    pretrain_clip,
+    pretrain_diffusion,
+    train_upscaler,
+)
 from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
 from services.finetune.recipes.resumable import Pace, Resumable, cosine
 
@@ -74,22 +81,50 @@ def test_a_work_folder_of_other_options_is_refused(peeps, tmp_path):
         pretrain_clip.train(peeps, peeps, tmp_path / "work", tmp_path / "store/b/1", replace(CLIP, seed=2))
 
 
-def test_a_diffusion_model_learns_and_is_published(clip, peeps, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def diffusion(clip, peeps, tmp_path_factory):
+    """A tiny peeps-diffusion, and the work folder of its training."""
     text, _ = clip
+    home = tmp_path_factory.mktemp("diffusion")
     config = pretrain_diffusion.Config(
         size=16, widths=(32, 32), blocks=1, attends=(False, True), text_width=32
     )
-    monkeypatch.setattr(pretrain_diffusion, "Config", lambda: config)
     options = pretrain_diffusion.Options(steps=40, batch=8, warm_up=5)
-    out = tmp_path / "store/tiny/1"
-    manifest = pretrain_diffusion.train(peeps, peeps, text, tmp_path / "work", out, options)
+    out = home / "store/tiny/1"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pretrain_diffusion, "Config", lambda: config)
+        manifest = pretrain_diffusion.train(peeps, peeps, text, home / "work", out, options)
+    return out, home / "work", manifest
+
+
+def test_a_diffusion_model_learns_and_is_published(diffusion):
+    out, work, manifest = diffusion
     assert manifest.kind == Kind.DIFFUSION
     assert manifest.metrics["loss"] < 0.9
     assert json.loads((out / "scheduler_config.json").read_text())["prediction_type"] == "v_prediction"
-    assert (tmp_path / "work/previews-000040.png").stat().st_size > 1000
+    assert (work / "previews-000040.png").stat().st_size > 1000
     weights = load_file(out / "unet.safetensors")
     assert {each.dtype for each in weights.values()} == {torch.float16}
     assert (out / "text/tokenizer.json").exists()
+
+
+def test_few_steps_are_distilled_into_an_adapter_that_peft_reads(diffusion, peeps, tmp_path):
+    from peft import LoraConfig, get_peft_model, load_peft_weights, set_peft_model_state_dict
+
+    base, _, parent = diffusion
+    options = distill_diffusion.Options(rank=4, steps=30, batch=8, warm_up=2, average=0.5, look_every=10)
+    out = tmp_path / "store/fast/1"
+    manifest = distill_diffusion.train(peeps, peeps, base, tmp_path / "work", out, options)
+    assert (manifest.kind, manifest.config["base_digest"]) == (Kind.ADAPTER, parent.digest)
+    losses = [point["loss"] for point in manifest.config["curve"]]
+    assert losses[-1] < losses[0]
+    assert (tmp_path / "work/previews-000030.png").stat().st_size > 1000
+    network = Unet(Config.of(parent.config["unet"]))
+    targets = json.loads((out / "adapter_config.json").read_text())["target_modules"]
+    model = get_peft_model(network, LoraConfig(r=4, lora_alpha=4, target_modules=targets))
+    read = set_peft_model_state_dict(model, load_peft_weights(str(out)))
+    assert not read.unexpected_keys
+    assert not [name for name in read.missing_keys if "lora" in name]
 
 
 def test_an_upscaler_beats_bicubic_soon(peeps, tmp_path):

@@ -1,0 +1,89 @@
+"""Low-rank additions to a network's linear layers, each row's own (Hu et al., "LoRA", 2021).
+
+All adapters that are in memory lie beside each other: a layer has one ``down`` [ranks, inputs] and one ``up``
+[outputs, ranks], of which each adapter has some ranks. A row takes part in those that its ``selection``
+[ranks] is not 0 at, so rows with different adapters share a call, and a row without any gets exactly what
+the network alone says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class LentLinear(nn.Module):
+    """A linear layer that is lent factors for the time of one call."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+        self._lent: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def lend(self, down: Tensor, up: Tensor, selection: Tensor) -> None:
+        """Factors for the next call, and which row takes part in which ranks."""
+        self._lent = (down, up, selection)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, ..., inputs] -> [n, ..., outputs]."""
+        result: Tensor = self.linear(x)
+        if self._lent is None:
+            return result
+        down, up, selection = self._lent
+        self._lent = None
+        inner = nn.functional.linear(x, down)
+        chosen = selection.reshape(len(selection), *[1] * (x.ndim - 2), selection.shape[1])
+        return result + nn.functional.linear(inner * chosen, up)
+
+
+class Adapted(nn.Module):
+    """A network whose linear layers take factors as inputs."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Changes ``network``: its linear layers are replaced."""
+        super().__init__()
+        self.names = linear_names(network)
+        self.linears = [_lend(network, name) for name in self.names]
+        self.network = network
+
+    def forward(
+        self, inputs: Sequence[Tensor], selection: Tensor, downs: Sequence[Tensor], ups: Sequence[Tensor]
+    ) -> Tensor:
+        """What the network says of ``inputs`` with the factors of ``names``, in their order."""
+        for linear, down, up in zip(self.linears, downs, ups, strict=True):
+            linear.lend(down, up, selection)
+        said: Tensor = self.network(*inputs)
+        return said
+
+
+class Factors(nn.Module):
+    """Factors in training: they change nothing at first."""
+
+    def __init__(self, adapted: Adapted, rank: int) -> None:
+        super().__init__()
+        sizes = [(each.linear.in_features, each.linear.out_features) for each in adapted.linears]
+        self.downs = nn.ParameterList(torch.randn(rank, inputs) / inputs**0.5 for inputs, _ in sizes)
+        self.ups = nn.ParameterList(torch.zeros(outputs, rank) for _, outputs in sizes)
+        self.rank = rank
+
+    def forward(self, adapted: Adapted, inputs: Sequence[Tensor]) -> Tensor:
+        """What the network says of ``inputs`` with these factors in every row."""
+        selection = torch.ones(len(inputs[0]), self.rank, device=inputs[0].device)
+        said: Tensor = adapted(inputs, selection, list(self.downs), list(self.ups))
+        return said
+
+
+def linear_names(network: nn.Module) -> list[str]:
+    """The layers that adapters can change, in the network's order."""
+    return [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+
+
+def _lend(network: nn.Module, name: str) -> LentLinear:
+    parent, _, last = name.rpartition(".")
+    owner = network.get_submodule(parent)
+    linear = getattr(owner, last)
+    lent = LentLinear(linear)
+    setattr(owner, last, lent)
+    return lent
