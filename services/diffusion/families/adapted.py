@@ -68,11 +68,11 @@ class Factors(nn.Module):
         self.ups = nn.ParameterList(torch.zeros(outputs, rank) for _, outputs in sizes)
         self.rank = rank
 
-    def forward(self, adapted: Adapted, inputs: Sequence[Tensor]) -> Tensor:
+    def said(self, adapted: Adapted, inputs: Sequence[Tensor]) -> Tensor:
         """What the network says of ``inputs`` with these factors in every row."""
         selection = torch.ones(len(inputs[0]), self.rank, device=inputs[0].device)
-        said: Tensor = adapted(inputs, selection, list(self.downs), list(self.ups))
-        return said
+        answer: Tensor = adapted(inputs, selection, list(self.downs), list(self.ups))
+        return answer
 
 
 def linear_names(network: nn.Module) -> list[str]:

@@ -39,7 +39,8 @@ class Config:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Config:
         """From JSON. Raises TypeError for unknown fields."""
-        return cls(**{name: tuple(each) if isinstance(each, list) else each for name, each in values.items()})
+        fields: Any = {name: tuple(each) if isinstance(each, list) else each for name, each in values.items()}
+        return cls(**fields)
 
 
 class Unet(nn.Module):

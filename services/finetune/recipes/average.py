@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 
-class Average:
+N = TypeVar("N", bound=nn.Module)
+
+
+class Average(Generic[N]):
     """Exponential moving average; in the first steps a shorter one, so that the random start is forgotten."""
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+    def __init__(self, model: N, decay: float) -> None:
+        self.model: N = copy.deepcopy(model).eval().requires_grad_(False)
         self._decay = decay
 
     @torch.no_grad()
-    def follow(self, model: nn.Module, step: int) -> None:
+    def follow(self, model: N, step: int) -> None:
         """Move towards the model's weights after a step."""
         decay = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ class Training:
         here = self._device.torch
         self.tower = Tower(base / "text", here)
         self._manifest = Manifest.model_validate_json((base / MANIFEST_NAME).read_text())
-        self.config = Config.of(self._manifest.config["unet"])
+        self.config = Config.of(cast("Mapping[str, Any]", self._manifest.config["unet"]))
         self._data = Captioned(data, self.config.size, self.tower.tokenizer, here, options.seed)
         self.teacher = self._network(base)
         self.adapted = Adapted(copy.deepcopy(self.teacher))
@@ -108,7 +109,7 @@ class Training:
         with torch.no_grad(), self._device.products():
             goal = self._goal(noisy, level, place, stride, text, batch.mask)
         with self._device.products():
-            said = self.factors(self.adapted, (noisy, level, text, batch.mask))
+            said = self.factors.said(self.adapted, (noisy, level, text, batch.mask))
         seen, _ = self._noising.clean(noisy, said.float(), level)
         rate = options.rate * cosine(step, options.steps, options.warm_up)
         loss = descend(self.optimiser, rate, _pseudo_huber(seen, goal))
@@ -129,18 +130,18 @@ class Training:
         signal, share = self._noising.shares(level)
         earlier = (level - stride).clamp(min=0)
         later, _ = self._noising.mix(clean, (noisy - signal * clean) / share, earlier)
-        student: Factors = self.average.model
-        said = student(self.adapted, (later, earlier, text, mask)).float()
+        student = self.average.model
+        said = student.said(self.adapted, (later, earlier, text, mask)).float()
         seen, _ = self._noising.clean(later, said, earlier)
         is_last = (place == 0)[:, None, None, None]
         return torch.where(is_last, clean, seen.clamp(-1, 1))
 
     def previews(self) -> Tensor:
         """Pictures of held-out captions from fixed noise, in few steps."""
-        student: Factors = self.average.model
+        student = self.average.model
 
         def network(*inputs: Tensor) -> Tensor:
-            return student(self.adapted, inputs)
+            return student.said(self.adapted, inputs)
 
         shape = (self.config.channels, self.config.size, self.config.size)
         manner = Manner("lcm", self._options.few, 1.0)
@@ -150,7 +151,7 @@ class Training:
 
     def save(self, out: Path) -> dict[str, float]:
         """Write the adapter as PEFT does; returns figures."""
-        student: Factors = self.average.model
+        student = self.average.model
         weights: dict[str, Tensor] = {}
         for name, down, up in zip(self.adapted.names, student.downs, student.ups, strict=True):
             weights[f"base_model.model.{name}.lora_A.weight"] = down.detach().half().contiguous().cpu()
@@ -171,7 +172,8 @@ def _pseudo_huber(seen: Tensor, goal: Tensor) -> Tensor:
     """Song and Dhariwal, 2023, section 3.3, by pictures."""
     width = 0.00054 * goal[0].numel() ** 0.5
     squares = (seen - goal).square().flatten(1).sum(1)
-    return ((squares + width**2).sqrt() - width).mean() / goal[0].numel() ** 0.5
+    distances: Tensor = (squares + width**2).sqrt() - width
+    return distances.mean() / goal[0].numel() ** 0.5
 
 
 def train(data: Peeps, held_out: Peeps, base: Path, work: Path, out: Path, options: Options) -> Manifest:
