@@ -8,7 +8,6 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-
 N = TypeVar("N", bound=nn.Module)
 
 
