@@ -173,7 +173,8 @@ def _pseudo_huber(seen: Tensor, goal: Tensor) -> Tensor:
     width = 0.00054 * goal[0].numel() ** 0.5
     squares = (seen - goal).square().flatten(1).sum(1)
     distances: Tensor = (squares + width**2).sqrt() - width
-    return distances.mean() / goal[0].numel() ** 0.5
+    loss: Tensor = distances.mean() / goal[0].numel() ** 0.5
+    return loss
 
 
 def train(data: Peeps, held_out: Peeps, base: Path, work: Path, out: Path, options: Options) -> Manifest:
