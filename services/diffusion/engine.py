@@ -1,31 +1,27 @@
-"""Images in the making, and how those of many requests advance together: one call of the network for all.
-
-Rows of a call may be at different levels, by different schedulers, with other texts, guidance and adapters.
-What an image gets depends on its own rows alone.
-"""
+"""The contract between requests and what paints: a model's network, its reader of texts, its pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from services.diffusion.guidance import Guidance
 from services.diffusion.schedulers.levels import Array, Levels
-from services.diffusion.schedulers.walk import Call, Walk, clean_of
+
+Pixels = npt.NDArray[np.uint8]
+"""[height, width, 3] of RGB."""
 
 
 @dataclass(frozen=True, eq=False)
 class Text:
     """A prompt as the network reads it."""
 
-    states: Array
-    """[tokens, width]."""
-    mask: npt.NDArray[np.bool_]
-    """[tokens]: true where there is one."""
+    inputs: Mapping[str, npt.NDArray[Any]]
+    """What a row has beside sample and timestep, by the names of the network's inputs."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -45,71 +41,123 @@ class Denoiser(Protocol):
 
     rows: int
     """The most rows of a call: more are no faster."""
+    seconds_per_row: float
+    """How long a row of a full call takes, as measured when the model was loaded."""
 
     def predict(self, questions: Rows[Question]) -> Rows[Array]:
-        """What the network says of each row, [channels, height, width]."""
+        """What the network says of each row, [channels, height, width]; all rows have one shape."""
         ...
 
 
-@dataclass(eq=False)
-class Painting:
-    """One image on its way from noise to picture."""
+@dataclass(frozen=True)
+class Traits:
+    """What a model can be asked, for requests to be checked against, and what it does unless told."""
 
-    walk: Walk
-    levels: Levels
+    channels: int
+    """Of what the network sees."""
+    factor: int
+    """Pixels a side of one of its places: 1 for a model of pixels, 8 for latents of Stable Diffusion."""
+    width: int
+    height: int
+    multiple: int
+    """Width and height are multiples of it."""
+    largest: int
+    """Most pixels a side."""
+    scheduler: str
     steps: int
-    text: Text
+    guidance: float
+    schedulers: frozenset[str]
+    negative: bool = True
+    """Whether guidance is against a second text; else the network has it in itself."""
+    second_prompt: bool = False
+    """Whether a second text encoder reads a prompt of its own."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The texts of one request."""
+
+    prompt: str
+    negative: str = ""
+    second: str = ""
+    negative_second: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Prompts as a network reads them."""
+
+    told: Text
     untold: Text
-    """What the network reads in place of the text: the negative prompt."""
-    guidance: Guidance
-    adapters: tuple[tuple[int, float], ...] = ()
+    cut: str = ""
+    """The end of the prompt that there was no room for."""
+    cut_negative: str = ""
 
-    def __post_init__(self) -> None:
-        self.result: Array | None = None
-        """The picture, once it is finished."""
-        self.call: Call = next(self.walk)
-        self.calls = 0
-        self._last: tuple[Call, Array] | None = None
+
+class Adapter(Protocol):
+    """Changes of a model's weights that a request can ask for."""
 
     @property
-    def is_finished(self) -> bool:
-        """Whether there is nothing left to ask."""
-        return self.result is not None
-
-    def questions(self) -> list[Question]:
-        """The rows of its next call: one, or two where guidance steers."""
-        texts = [self.text, self.untold] if self._steers else [self.text]
-        call = self.call
-        return [Question(call.sample, call.timestep, text, self.adapters) for text in texts]
-
-    def answer(self, said: Rows[Array]) -> None:
-        """Go on with what the network says of ``questions``."""
-        output = self.guidance.combine(*said) if self._steers else said[0]
-        self.calls += 1
-        self._last = (self.call, output)
-        try:
-            self.call = self.walk.send(output)
-        except StopIteration as done:
-            self.result = done.value
-
-    def preview(self) -> Array:
-        """The clean picture that the network saw last."""
-        assert self._last is not None, "a preview follows a call"
-        return clean_of(self.levels, *self._last)
-
-    @property
-    def _steers(self) -> bool:
-        return self.guidance.steers(self.call.step, self.steps)
+    def key(self) -> str:
+        """Tells apart adapters that give different results."""
+        ...
 
 
-def advance(paintings: Rows[Painting], denoiser: Denoiser) -> None:
-    """One call further with each of them, in as few calls as the network's rows allow."""
-    asked = [painting.questions() for painting in paintings]
-    flat = [question for questions in asked for question in questions]
-    said: list[Array] = []
-    for begin in range(0, len(flat), denoiser.rows):
-        said += denoiser.predict(flat[begin : begin + denoiser.rows])
-    place = 0
-    for painting, questions in zip(paintings, asked, strict=True):
-        painting.answer(said[place : place + len(questions)])
-        place += len(questions)
+class Adapters(Protocol):
+    """The adapters that a model takes, and which of them are in its network now."""
+
+    def check(self, adapter: Adapter) -> None:
+        """Raises INVALID_ARGUMENT for an adapter that is not for this model, naming both."""
+        ...
+
+    def take(self, adapter: Adapter) -> int | None:
+        """The place where the adapter is now, until ``leave``; None while others use all places."""
+        ...
+
+    def leave(self, adapter: Adapter) -> None:
+        """One of the adapter's users has gone."""
+        ...
+
+
+class Model(Protocol):
+    """A diffusion model. ``read``, ``encode`` and ``decode`` may run in several threads at once."""
+
+    name: str
+    traits: Traits
+    levels: Levels
+    denoiser: Denoiser
+    adapters: Adapters | None
+    """None for models that take none."""
+
+    def read(self, prompts: Prompts, width: int, height: int, guidance: float) -> Reading:
+        """Texts for pictures of a size."""
+        ...
+
+    def encode(self, picture: Pixels, seed: int) -> Array:
+        """What the network sees of a picture: [channels, height, width]; ``seed`` for encoders that draw."""
+        ...
+
+    def decode(self, painted: Array) -> Pixels:
+        """The picture of what the network made."""
+        ...
+
+
+class Upscaler(Protocol):
+    """Makes small pictures larger. May run in several threads at once."""
+
+    name: str
+    factors: tuple[int, ...]
+
+    def enlarge(self, picture: Pixels, factor: int) -> Pixels:
+        """``factor`` times as wide and as high."""
+        ...
+
+
+class Ranker(Protocol):
+    """Says how well pictures fit a text. May run in several threads at once."""
+
+    name: str
+
+    def scores(self, prompt: str, pictures: Rows[Pixels]) -> Rows[float]:
+        """The cosine of text and picture, for each picture."""
+        ...

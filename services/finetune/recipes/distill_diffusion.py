@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from services.common.store import MANIFEST_NAME, Kind, Manifest
-from services.diffusion.families.adapted import Adapted, Factors
-from services.diffusion.families.unet import Config, Unet
+from services.diffusion.networks.adapted import Adapted, Factors
+from services.diffusion.networks.unet import Config, Unet
 from services.diffusion.schedulers.levels import Levels
 from services.finetune.recipes.average import Average
 from services.finetune.recipes.descent import descend

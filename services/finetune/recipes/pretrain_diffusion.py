@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from services.common.store import Kind, Manifest
-from services.diffusion.families.unet import Config, Unet
+from services.diffusion.networks.unet import Config, Unet
 from services.diffusion.schedulers.levels import Levels
 from services.finetune.recipes.average import Average
 from services.finetune.recipes.descent import descend

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from services.common.store import Kind, Manifest
-from services.diffusion.families.upscaler import Config, Upscaler
+from services.diffusion.networks.upscaler import Config, Upscaler
 from services.finetune.recipes.average import Average
 from services.finetune.recipes.descent import descend
 from services.finetune.recipes.device import Device

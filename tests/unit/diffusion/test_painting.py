@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from services.diffusion.editing import begin_from, keeping, late_steps
-from services.diffusion.engine import Painting, Text, advance
-from services.diffusion.guidance import Guidance
-from services.diffusion.noise import START, philox, torch_noise
+from services.diffusion.engine import Text
+from services.diffusion.painting.editing import begin_from, keeping, late_steps
+from services.diffusion.painting.guidance import Guidance
+from services.diffusion.painting.noise import START, philox, torch_noise
+from services.diffusion.painting.painting import Painting, advance
 from services.diffusion.schedulers.levels import Levels, Prediction
 from services.diffusion.schedulers.registry import SCHEDULERS
 
@@ -32,16 +33,17 @@ class Network:
 
     def predict(self, questions):
         self.calls.append(len(questions))
-        return [
-            (
-                0.3 * np.roll(each.sample, 1, -1) + np.sin(each.timestep / 200) * each.text.states.mean()
-            ).astype(np.float32)
-            for each in questions
-        ]
+        return [self.said(each) for each in questions]
+
+    @staticmethod
+    def said(asked):
+        told = asked.text.inputs["text"].mean()
+        said = 0.3 * np.roll(asked.sample, 1, -1) + np.sin(asked.timestep / 200) * told
+        return said.astype(np.float32)
 
 
 def text(number):
-    return Text(np.full((2, 4), number / 10, np.float32), np.ones(2, bool))
+    return Text({"text": np.full((2, 4), number / 10, np.float32)})
 
 
 def painting(seed=1, steps=6, scheduler="ddim", guidance=STEERED, wrap=None, start=None):

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from services.common.store import Kind
-from services.diffusion.families.unet import Config, Unet
+from services.diffusion.networks.unet import Config, Unet
 from services.finetune.recipes import (
     distill_diffusion,
     draw_peeps,

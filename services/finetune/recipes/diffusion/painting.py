@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from services.diffusion.engine import Painting, Question, Text, advance
-from services.diffusion.guidance import Guidance
-from services.diffusion.noise import START, philox
+from services.diffusion.engine import Question, Text
+from services.diffusion.painting.guidance import Guidance
+from services.diffusion.painting.noise import START, philox
+from services.diffusion.painting.painting import Painting, advance
 from services.diffusion.schedulers.levels import Array, Levels
 from services.diffusion.schedulers.registry import SCHEDULERS
 from services.finetune.recipes.diffusion.tower import Tower
@@ -32,6 +33,7 @@ class Eager:
     """A network without a graph, as the engine of images asks it."""
 
     rows = _ROWS
+    seconds_per_row = 0.0
 
     def __init__(self, network: Callable[..., Tensor], device: torch.device) -> None:
         self._network, self._device = network, device
@@ -42,7 +44,7 @@ class Eager:
         samples, states, masks = (
             torch.from_numpy(np.stack(arrays)).to(self._device)
             for arrays in zip(
-                *((each.sample, each.text.states, each.text.mask) for each in questions), strict=True
+                *((each.sample, *each.text.inputs.values()) for each in questions), strict=True
             )
         )
         timesteps = torch.tensor([each.timestep for each in questions], device=self._device)
@@ -54,7 +56,10 @@ def paint(
 ) -> Tensor:
     """[captions, channels, size, size]: of each caption one picture, with its place as seed."""
     ids, mask = tower.encode([*captions, ""])
-    *told, untold = map(Text, tower.states(ids, mask).cpu().numpy(), mask.cpu().numpy())
+    states, masks = tower.states(ids, mask).cpu().numpy(), mask.cpu().numpy()
+    *told, untold = (
+        Text({"text": each, "mask": shown}) for each, shown in zip(states, masks, strict=True)
+    )
     scheduler = SCHEDULERS[manner.scheduler]
     path = scheduler.path(levels, manner.steps)
     paintings = []
