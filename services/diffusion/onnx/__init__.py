@@ -1,0 +1,1 @@
+"""Models of pixels by ONNX Runtime: their graphs and what runs them."""
