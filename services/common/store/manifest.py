@@ -33,6 +33,7 @@ class Kind(StrEnum):
     UPSCALER = "upscaler"
     GAN = "gan"
     ADAPTER = "adapter"
+    CLASSIFIER = "classifier"
 
 
 class _Frozen(BaseModel):

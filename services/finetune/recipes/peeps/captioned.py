@@ -46,7 +46,7 @@ class Captioned:
             torch.from_numpy(each.astype(kind)).to(device)
             for each, kind in ((ids, np.int16), (mask, np.bool_))
         )
-        self._images = torch.from_numpy(_at(data, size)).to(device)
+        self._images = torch.from_numpy(at_size(data, size)).to(device)
         self._device = device
 
     def __len__(self) -> int:
@@ -75,7 +75,7 @@ def _told(avatars: Sequence[Avatar], seed: tuple[int, int]) -> list[str]:
     return [caption(avatar, chance) for avatar in avatars for _ in range(_WAYS)]
 
 
-def _at(data: Peeps, size: int) -> np.ndarray:
+def at_size(data: Peeps, size: int) -> np.ndarray:
     """[n, size, size, 3] of bytes."""
     if data.images.shape[1] == size:
         return data.images
