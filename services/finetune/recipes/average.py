@@ -26,7 +26,7 @@ class Average(Generic[N]):
 
     def halves(self) -> dict[str, Tensor]:
         """The weights in 16 bits, as versions hold them."""
-        return {name: value.half().contiguous().cpu() for name, value in self.model.state_dict().items()}
+        return halves(self.model)
 
     def state_dict(self) -> dict[str, Any]:
         """For checkpoints."""
@@ -35,3 +35,8 @@ class Average(Generic[N]):
     def load_state_dict(self, state_dict: Any) -> None:
         """From a checkpoint."""
         self.model.load_state_dict(state_dict)
+
+
+def halves(model: nn.Module) -> dict[str, Tensor]:
+    """Weights in 16 bits, as versions hold them."""
+    return {name: value.half().contiguous().cpu() for name, value in model.state_dict().items()}

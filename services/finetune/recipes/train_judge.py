@@ -26,7 +26,6 @@ from services.finetune.recipes.judge.judging import WEIGHTS
 from services.finetune.recipes.judge.network import Config, Network
 from services.finetune.recipes.judge.vocabulary import NONE, WORDS, labels
 from services.finetune.recipes.options import lasting, read_flags
-from services.finetune.recipes.peeps.captioned import at_size
 from services.finetune.recipes.peeps.dataset import TRAINING_DATA, Peeps
 from services.finetune.recipes.peeps.options import avatars_parser
 from services.finetune.recipes.peeps.pictures import pictures
@@ -76,10 +75,10 @@ class Training:
         )
         self._options = options
         self._learnt = len(data) - options.kept_back
-        self._images = torch.from_numpy(at_size(data, self.config.size)).to(here)
+        self._images = torch.from_numpy(data.at(self.config.size)).to(here)
         self._labels = torch.from_numpy(labels(data.avatars)).to(here)
         self._held_out = (
-            torch.from_numpy(at_size(held_out, self.config.size)).to(here),
+            torch.from_numpy(held_out.at(self.config.size)).to(here),
             torch.from_numpy(labels(held_out.avatars)).to(here),
         )
 

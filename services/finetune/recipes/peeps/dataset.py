@@ -26,6 +26,8 @@ TRAINING_DATA = (
 HELD_OUT_SEED, HELD_OUT = 0, 500
 _COLUMNS = 25
 """Pictures side by side in an atlas."""
+_PART = 4000
+"""Pictures made smaller at a time."""
 
 
 class Peeps:
@@ -42,6 +44,13 @@ class Peeps:
 
     def __len__(self) -> int:
         return len(self.avatars)
+
+    def at(self, size: int) -> Pixels:
+        """[n, size, size, 3]; ``size`` divides that of the images."""
+        if self.images.shape[1] == size:
+            return self.images
+        parts = [shrink(self.images[begin : begin + _PART], size) for begin in range(0, len(self), _PART)]
+        return np.concatenate(parts)
 
     def captions(self, places: Sequence[int], chance: np.random.Generator) -> list[str]:
         """A caption of each, another one every time."""

@@ -1,0 +1,1 @@
+"""Parts of the recipe that trains a GAN."""

@@ -1,0 +1,42 @@
+"""What is to be seen of a GAN while it trains: figures of its steps, and how its pictures differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class Figures:
+    """Means of what steps noted, kept as tensors: a GPU need not be waited for."""
+
+    def __init__(self) -> None:
+        self._noted: dict[str, list[Tensor]] = {}
+
+    def note(self, figures: Mapping[str, Tensor]) -> None:
+        """Add figures of a step."""
+        for name, figure in figures.items():
+            self._noted.setdefault(name, []).append(figure.detach())
+
+    def read(self) -> dict[str, float]:
+        """Means since they were last read."""
+        means = {name: torch.stack(each).mean().item() for name, each in self._noted.items()}
+        self._noted = {}
+        return means
+
+
+def share(is_right: Tensor) -> Tensor:
+    """Of a [n] of bool, what share is true."""
+    return is_right.float().mean()
+
+
+def variety(pictures: Tensor) -> float:
+    """How far pictures [n, 3, size, size] are from their mean; near 0 where all are one."""
+    return float(pictures.std(dim=0).mean().item())
+
+
+def quantiles(logits: Tensor) -> list[float]:
+    """The 0th, 5th, 10th ... 100th percentile of logits [n], to tell what a logit means."""
+    marks = torch.linspace(0, 1, 21, device=logits.device)
+    return [round(each, 4) for each in torch.quantile(logits.float(), marks).tolist()]

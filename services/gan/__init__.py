@@ -1,0 +1,1 @@
+"""GAN: pictures from latent vectors, in one pass."""
