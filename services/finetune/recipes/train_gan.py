@@ -57,7 +57,7 @@ class Options:
     cooling: float = 0.3
     """Last share of the steps, over which the rates go to 0."""
     loss: str = losses.NON_SATURATING
-    r1: float = 0.05
+    r1: float = 0.1
     """Weight of R1, and of R2 where the loss is relativistic."""
     r1_every: int = 16
     """Steps from one to the next, which counts so many times."""
@@ -104,27 +104,27 @@ class Training:
         options = self._options
         real, stated = self._data.draw(options.batch)
         stated = self._data.forget(stated, options.untold, options.unconditional)
+        styles = self._styles(stated)
         with self._device.products():
-            made = self._make(stated)
+            made = self.generator.synthesis(styles, self._noise(options.batch))
         slowed = min(1.0, (options.steps - step) / max(options.cooling * options.steps, 1.0))
         loss = self._judge(step, real, made.detach(), stated, options.critic_rate * slowed)
         self._improve(real, made, stated, options.rate * slowed)
         self.average.follow(self.generator, step)
         return loss
 
-    def _make(self, stated: Tensor) -> Tensor:
-        """Pictures of random latent vectors, some with two styles."""
+    def _styles(self, stated: Tensor) -> Tensor:
+        """[n, layers, width] of random latent vectors, in float32; some rows change theirs at a layer."""
         config, n, device = self.config, len(stated), stated.device
-        w = self.generator.mapping(
-            torch.randn(2 * n, config.latent, device=device), stated.repeat(2, 1)
-        ).unflatten(0, (2, n))
+        z = torch.randn(2 * n, config.latent, device=device)
+        coarse, fine = self.generator.mapping(z, stated.repeat(2, 1)).chunk(2)
         layers = len(config.sides)
-        cut = torch.randint(1, layers, (n, 1), device=device)
-        is_fine = torch.arange(layers, device=device) >= cut
+        is_fine = torch.arange(layers, device=device) >= torch.randint(1, layers, (n, 1), device=device)
         is_fine &= torch.rand(n, 1, device=device) < self._options.mixing
-        mixed = torch.where(is_fine[:, :, None], w[1][:, None], w[0][:, None])
-        made: Tensor = self.generator.synthesis(mixed, self._noise(n))
-        return made
+        return torch.where(is_fine[:, :, None], fine[:, None], coarse[:, None])
+
+    def _noise(self, n: int) -> Tensor:
+        return torch.randn(n, sum(self.config.places), device=self._device.torch)
 
     def _judge(self, step: int, real: Tensor, made: Tensor, stated: Tensor, rate: float) -> Tensor:
         """The discriminator's step."""
@@ -157,9 +157,6 @@ class Training:
         length = _step(self.makes, rate, loss)
         self.discriminator.requires_grad_(True)
         self.figures.note({"generator_loss": loss, "generator_gradient": length})
-
-    def _noise(self, n: int) -> Tensor:
-        return torch.randn(n, sum(self.config.places), device=self._device.torch)
 
     def _optimiser(self, *groups: dict[str, Any]) -> torch.optim.Adam:
         return torch.optim.Adam(groups, betas=_BETAS, fused=self._device.is_gpu)
