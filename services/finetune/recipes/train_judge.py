@@ -76,10 +76,10 @@ class Training:
         )
         self._options = options
         self._learnt = len(data) - options.kept_back
-        self._images = torch.from_numpy(at_size(data, self.config.size)).to(here)
+        self._images = torch.from_numpy(at_size(data.images, self.config.size)).to(here)
         self._labels = torch.from_numpy(labels(data.avatars)).to(here)
         self._held_out = (
-            torch.from_numpy(at_size(held_out, self.config.size)).to(here),
+            torch.from_numpy(at_size(held_out.images, self.config.size)).to(here),
             torch.from_numpy(labels(held_out.avatars)).to(here),
         )
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Points = npt.NDArray[np.floating[Any]]
+Points = npt.NDArray[np.number[Any]]
 Places = npt.NDArray[np.int64]
 Distances = npt.NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from services.finetune.recipes.peeps import words
 from services.finetune.recipes.peeps.attributes import Avatar
 from services.finetune.recipes.peeps.captions import caption
 from services.finetune.recipes.peeps.dataset import Peeps
-from services.finetune.recipes.peeps.drawing import shrink
+from services.finetune.recipes.peeps.drawing import Pixels, shrink
 from services.finetune.recipes.peeps.pictures import pictures
 
 _WAYS = 4
@@ -46,7 +46,7 @@ class Captioned:
             torch.from_numpy(each.astype(kind)).to(device)
             for each, kind in ((ids, np.int16), (mask, np.bool_))
         )
-        self._images = torch.from_numpy(at_size(data, size)).to(device)
+        self._images = torch.from_numpy(at_size(data.images, size)).to(device)
         self._device = device
 
     def __len__(self) -> int:
@@ -75,9 +75,9 @@ def _told(avatars: Sequence[Avatar], seed: tuple[int, int]) -> list[str]:
     return [caption(avatar, chance) for avatar in avatars for _ in range(_WAYS)]
 
 
-def at_size(data: Peeps, size: int) -> np.ndarray:
-    """[n, size, size, 3] of bytes."""
-    if data.images.shape[1] == size:
-        return data.images
-    parts = [shrink(data.images[begin : begin + _PART], size) for begin in range(0, len(data), _PART)]
+def at_size(images: Pixels, size: int) -> Pixels:
+    """[n, size, size, 3] of bytes, shrunk a part at a time."""
+    if images.shape[1] == size:
+        return images
+    parts = [shrink(images[begin : begin + _PART], size) for begin in range(0, len(images), _PART)]
     return np.concatenate(parts)
