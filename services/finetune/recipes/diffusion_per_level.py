@@ -47,9 +47,9 @@ class Options:
     """Pixels of a side."""
     width: int = 32
     """Channels at the first resolution; twice as many at the second."""
-    steps: int = 8000
+    steps: int = 4000
     """Of all networks together."""
-    batch: int = 64
+    batch: int = 32
     rate: float = 2e-3
     warm_up: int = 100
     look_every: int = 1000
