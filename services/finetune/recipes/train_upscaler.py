@@ -9,17 +9,18 @@ The same command goes on where it was stopped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from services.common.store import Kind, Manifest
+from services.common.store import MANIFEST_NAME, Kind, Manifest
 from services.diffusion.networks.upscaler import Config, Upscaler
 from services.finetune.recipes.average import Average
 from services.finetune.recipes.descent import descend
@@ -31,10 +32,12 @@ from services.finetune.recipes.peeps.pictures import pictures, pixels
 from services.finetune.recipes.resumable import Pace, Resumable, Stateful, cosine
 from services.finetune.recipes.version import Corpus, begin, finish, publish
 
+WEIGHTS = "upscaler.safetensors"
 SCALES = (32, 64)
 """Pixels of a side that are doubled."""
 _CROP = 24
-_MEASURED = 200
+MEASURED = 200
+"""Held-out pictures that are measured on."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Training:
         )
         self._data = torch.from_numpy(data.images).to(here)
         self._options = options
-        self._held_out = pictures(held_out.images[:_MEASURED]).to(here)
+        self._held_out = pictures(held_out.images[:MEASURED]).to(here)
 
     def learn(self, step: int, chance: np.random.Generator) -> Tensor:
         """One step."""
@@ -92,22 +95,27 @@ class Training:
         self.average.follow(self.model, step)
         return loss
 
-    @torch.no_grad()
     def quality(self) -> dict[str, float]:
-        """Peak signal-to-noise ratios on held-out pictures, in dB, and by how much they beat bicubic."""
-        measured: dict[str, float] = {}
-        for scale in SCALES:
-            small = _at(self._held_out, scale)
-            for target in [size for size in (64, 128) if size > scale]:
-                made = small
-                while made.shape[-1] < target:
-                    made = self.average.model(made)
-                bicubic = functional.interpolate(small, size=target, mode="bicubic")
-                name = f"{scale}_to_{target}"
-                wanted = _at(self._held_out, target)
-                measured[f"psnr_{name}"] = _psnr(made, wanted)
-                measured[f"over_bicubic_{name}"] = measured[f"psnr_{name}"] - _psnr(bicubic, wanted)
-        return measured
+        """Of the average, on held-out pictures."""
+        return quality(self.average.model, self._held_out)
+
+
+@torch.no_grad()
+def quality(upscaler: Callable[[Tensor], Tensor], large: Tensor) -> dict[str, float]:
+    """Peak signal-to-noise ratios on pictures of 128 pixels a side, in dB, and their lead over bicubic."""
+    measured: dict[str, float] = {}
+    for scale in SCALES:
+        small = _at(large, scale)
+        for target in [size for size in (64, 128) if size > scale]:
+            made = small
+            while made.shape[-1] < target:
+                made = upscaler(made)
+            bicubic = functional.interpolate(small, size=target, mode="bicubic")
+            name = f"{scale}_to_{target}"
+            wanted = _at(large, target)
+            measured[f"psnr_{name}"] = _psnr(made, wanted)
+            measured[f"over_bicubic_{name}"] = measured[f"psnr_{name}"] - _psnr(bicubic, wanted)
+    return measured
 
 
 def _at(large: Tensor, size: int) -> Tensor:
@@ -131,6 +139,16 @@ def _psnr(made: Tensor, wanted: Tensor) -> float:
     return float(10 * np.log10(255**2 / max(error, 1e-6)))
 
 
+def published(folder: Path, device: torch.device) -> Upscaler:
+    """The network of a version. Raises FileNotFoundError where ``folder`` holds none."""
+    if not (folder / WEIGHTS).is_file():
+        raise FileNotFoundError(f"{folder} holds no {WEIGHTS}: it is no version of an upscaler")
+    config = json.loads((folder / MANIFEST_NAME).read_text())["config"]
+    upscaler = Upscaler(Config(**{each.name: config[each.name] for each in fields(Config)}))
+    upscaler.load_state_dict({name: each.float() for name, each in load_file(folder / WEIGHTS).items()})
+    return upscaler.to(device).eval().requires_grad_(False)
+
+
 def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options) -> Manifest:
     """Train into the new version ``out``. Raises ValueError for other sizes, or other options than before."""
     begin(out)
@@ -143,7 +161,7 @@ def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options)
     course = Resumable(work, parts, lasting(options), options.seed)
     course.resume()
     course.run(Pace(options.steps, 500), training.learn, lambda _: training.quality())
-    save_file(training.average.halves(), out / "upscaler.safetensors")
+    save_file(training.average.halves(), out / WEIGHTS)
     curve = course.curve()
     metrics = {name: value for name, value in curve[-1].items() if name not in {"step", "seconds"}} | {
         "parameters": float(sum(each.numel() for each in training.model.parameters())),

@@ -12,7 +12,7 @@ from PIL import Image
 
 from services.finetune.recipes.peeps.attributes import Avatar, random_avatar
 from services.finetune.recipes.peeps.captions import caption
-from services.finetune.recipes.peeps.drawing import Pixels, draw, shrink
+from services.finetune.recipes.peeps.drawing import Pixels, at_size, draw, shrink
 
 IMAGES, ATLAS, AVATARS = "images.npy", "avatars.webp", "avatars.jsonl"
 HELD_OUT_FOLDER = Path(__file__).parent / "held_out"
@@ -26,8 +26,6 @@ TRAINING_DATA = (
 HELD_OUT_SEED, HELD_OUT = 0, 500
 _COLUMNS = 25
 """Pictures side by side in an atlas."""
-_PART = 4000
-"""Pictures made smaller at a time."""
 
 
 class Peeps:
@@ -47,10 +45,7 @@ class Peeps:
 
     def at(self, size: int) -> Pixels:
         """[n, size, size, 3]; ``size`` divides that of the images."""
-        if self.images.shape[1] == size:
-            return self.images
-        parts = [shrink(self.images[begin : begin + _PART], size) for begin in range(0, len(self), _PART)]
-        return np.concatenate(parts)
+        return at_size(self.images, size)
 
     def captions(self, places: Sequence[int], chance: np.random.Generator) -> list[str]:
         """A caption of each, another one every time."""

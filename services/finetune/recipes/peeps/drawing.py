@@ -19,6 +19,7 @@ Pixels = npt.NDArray[np.uint8]
 _HERE = Path(__file__).parent
 _FILES = ("package.json", "package-lock.json", "draw.mjs")
 _AT_ONCE = 1000
+_SHRUNK_AT_ONCE = 4000
 
 
 def install(home: Path) -> Path:
@@ -57,3 +58,11 @@ def shrink(pixels: Pixels, size: int) -> Pixels:
     squares = pixels.reshape(n, size, factor, size, factor, 3).astype(np.uint32)
     means: Pixels = ((squares.sum(axis=(2, 4)) + factor**2 // 2) // factor**2).astype(np.uint8)
     return means
+
+
+def at_size(pixels: Pixels, size: int) -> Pixels:
+    """The same of many pictures, some at a time."""
+    if pixels.shape[1] == size:
+        return pixels
+    parts = range(0, len(pixels), _SHRUNK_AT_ONCE)
+    return np.concatenate([shrink(pixels[begin : begin + _SHRUNK_AT_ONCE], size) for begin in parts])
