@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize, safe_open
 
 CONFIG_FILE = "adapter_config.json"
 PEFT_FILE = "adapter_model.safetensors"
@@ -32,6 +32,7 @@ _DOWN = ("lora_A.weight", "lora.down.weight", "lora_down.weight", "lora_linear_l
 _UP = ("lora_B.weight", "lora.up.weight", "lora_up.weight", "lora_linear_layer.up.weight")
 _PROCESSOR = re.compile(r"(?P<owner>.*)\.processor\.(?P<layer>to_[a-z]+)_lora\.(?P<half>down|up)\.weight")
 """As diffusers wrote them before it used PEFT."""
+_KINDS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 _TEXT = re.compile(r"text_encoder(_\d)?\.|lora_te\d?_|text_model\.")
 _KOHYA = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_", "lora_transformer_")
 
@@ -101,11 +102,21 @@ def _tensors(file: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     try:
         with safe_open(file, "numpy") as opened:
             metadata = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name).astype(np.float32) for name in opened.keys()}  # noqa: SIM118
+        stored = deserialize(file.read_bytes())  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise ValueError(f"{file.name} is damaged or cut short: {error}") from None
+    tensors = {name: _widened(name, each["dtype"], each["data"], each["shape"]) for name, each in stored}
     noted = json.loads(metadata.get("lora_adapter_metadata", "{}"))
     return tensors, {name.partition(".")[2]: value for name, value in noted.items()}
+
+
+def _widened(name: str, kind: str, data: bytes, shape: list[int]) -> Matrix:
+    """Numbers in 32 bits. numpy has no bfloat16: those are the upper halves of 32-bit numbers."""
+    if kind == "BF16":
+        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").reshape(shape)
+    if kind not in _KINDS:
+        raise ValueError(f"{name} has numbers of kind {kind}; {', '.join(_KINDS)} and BF16 are read")
+    return np.frombuffer(data, _KINDS[kind]).astype(np.float32).reshape(shape)
 
 
 def _converted(file: Path, tensors: Tensors, convert: Convert | None) -> dict[str, npt.NDArray[Any]]:
@@ -145,7 +156,7 @@ def _pairs(tensors: Tensors, file: str) -> tuple[dict[str, tuple[Matrix, Matrix]
         if _TEXT.match(name.removeprefix(_ROOTS[0])):
             raise ValueError(f"{file}: {name} changes a text encoder, which is not served")
         if name.endswith(".alpha"):
-            alphas[_bare(name.removesuffix(".alpha"))] = float(tensor)
+            alphas[_layer_of_alpha(name.removesuffix(".alpha"))] = float(tensor)
             continue
         layer, half = _place(name, file)
         halves.setdefault(layer, {})[half] = tensor
@@ -155,11 +166,20 @@ def _pairs(tensors: Tensors, file: str) -> tuple[dict[str, tuple[Matrix, Matrix]
     return {layer: (found[0], found[1]) for layer, found in halves.items()}, alphas
 
 
+def _layer_of_alpha(name: str) -> str:
+    """Of a layer's name, or of its first factor's, as diffusers' converter gives some."""
+    return _old_layer(old) if (old := _PROCESSOR.fullmatch(name)) else _bare(name)
+
+
+def _old_layer(found: re.Match[str]) -> str:
+    layer = "to_out.0" if found["layer"] == "to_out" else found["layer"]
+    return _bare(f"{found['owner']}.{layer}")
+
+
 def _place(name: str, file: str) -> tuple[str, int]:
     """(layer, 0 for down or 1 for up) of a tensor."""
     if old := _PROCESSOR.fullmatch(name):
-        layer = "to_out.0" if old["layer"] == "to_out" else old["layer"]
-        return _bare(f"{old['owner']}.{layer}"), int(old["half"] == "up")
+        return _old_layer(old), int(old["half"] == "up")
     for half, suffixes in enumerate((_DOWN, _UP)):
         for suffix in suffixes:
             if name.endswith(f".{suffix}"):

@@ -11,6 +11,7 @@ from services.diffusion.schedulers.levels import Levels
 from services.diffusion.schedulers.registry import SCHEDULERS
 
 FLOW = frozenset({"flow_euler"})
+_FLOW_CLASS = "FlowMatchEulerDiscreteScheduler"
 _NAMES = {
     "DDPMScheduler": "ddpm",
     "DDIMScheduler": "ddim",
@@ -47,6 +48,9 @@ def defaults_of(architecture: Architecture, config: Mapping[str, Any], takes_gui
 
 def levels_of(architecture: Architecture, config: Mapping[str, Any]) -> Levels:
     """The levels of a pipeline's ``scheduler_config.json``. ValueError for a schedule that is not known."""
+    kind = str(config.get("_class_name"))
+    if (kind == _FLOW_CLASS) != (architecture is Architecture.FLUX) or kind.startswith("EDM"):
+        raise ValueError(f"scheduler {kind} is not that of a {architecture.value} served here")
     if architecture is Architecture.FLUX:
         return Levels.of_config({**config, "prediction_type": "flow_prediction", "spacing_by_steps": True})
     changed: dict[str, Any] = {"clip_sample": False}  # latents are not between -1 and 1

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from services.diffusion.engine import Prompts, Reading, Text
-from services.diffusion.pipelines.texts import Encoder
+from services.diffusion.pipelines.parts.texts import Encoder
 
 PATCH = 2
 _LEVELS = 1000.0

@@ -8,24 +8,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from services.common.errors import unsupported
 from services.diffusion.engine import Prompts, Question, Traits
-from services.diffusion.pipelines.adapting import Loras
 from services.diffusion.pipelines.defaults import defaults_of, levels_of
-from services.diffusion.pipelines.denoiser import Network, TorchDenoiser
 from services.diffusion.pipelines.directory import Architecture, Directory, read_directory
 from services.diffusion.pipelines.flux import PATCH, FluxReader, ask_transformer
-from services.diffusion.pipelines.pictures import Pictures
+from services.diffusion.pipelines.parts.adapting import Loras
+from services.diffusion.pipelines.parts.denoiser import Network, TorchDenoiser
+from services.diffusion.pipelines.parts.pictures import Pictures
+from services.diffusion.pipelines.parts.placing import Place, fitting, place_for, place_network
+from services.diffusion.pipelines.parts.texts import Encoder, Tokenizer
 from services.diffusion.pipelines.pipeline import Pipeline, Reader
 from services.diffusion.pipelines.placement import Placement
-from services.diffusion.pipelines.placing import Place, place_for, place_network
 from services.diffusion.pipelines.stable_diffusion import ClipReader, TwoClipReader, ask_unet
-from services.diffusion.pipelines.texts import Encoder, Tokenizer
 
-_FLUX_SIZE = 1024
-_FLUX_TOKENS = {True: 512, False: 256}
+FLUX_PLACES = 128
+"""A side of the latents trained on, which no config says."""
+FLUX_TOKENS = {True: 512, False: 256}
 """T5's of Flux dev and schnell."""
 _LARGEST = 2048
 
@@ -37,7 +39,12 @@ def open_pipeline(path: Path, placement: Placement, name: str) -> Pipeline:
     """
     directory = read_directory(path)
     place = place_for(placement, directory.architecture)
-    with _quiet():
+    with fitting():
+        return _open(directory, placement, place, name)
+
+
+def _open(directory: Directory, placement: Placement, place: Place, name: str) -> Pipeline:
+    with quiet():
         network = load_network(directory, place.dtype)
         pictures = Pictures(_diffusers("AutoencoderKL", directory, "vae", place.dtype), place)
         reader = _reader(directory, place, network)
@@ -47,7 +54,9 @@ def open_pipeline(path: Path, placement: Placement, name: str) -> Pipeline:
     traits = _traits(directory, network, pictures.factor)
     levels = levels_of(directory.architecture, directory.config("scheduler"))
     pipeline = Pipeline(name, traits, levels, denoiser, loras, reader, pictures)
-    _measure(pipeline, denoiser, placement)
+    on_cpu = place.device.type == "cpu"
+    is_exact = on_cpu if placement.exact is None else placement.exact
+    denoiser.measure(_example(pipeline), placement.seconds, placement.rows, is_exact)
     return pipeline
 
 
@@ -62,7 +71,20 @@ def load_network(directory: Directory, dtype: torch.dtype) -> Any:
             f"the {directory.network} takes {channels} channels, its VAE makes {latent}: networks made for "
             "inpainting or editing are not served"
         )
+    is_xl = directory.architecture is Architecture.SDXL
+    expected = {"addition_embed_type": "text_time" if is_xl else None}
+    for field in ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim"):
+        if network.config.get(field) != expected.get(field):
+            raise unsupported(
+                f"the {directory.network}'s {field} {network.config.get(field)!r} is not served"
+            )
     return network
+
+
+def sample_size(unet: Any) -> tuple[int, int]:
+    """Height and width of the latents trained on."""
+    size = unet.config.sample_size
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
 def _asks(directory: Directory, network: Any) -> Network:
@@ -79,7 +101,7 @@ def _reader(directory: Directory, place: Place, network: Any) -> Reader:
         return TwoClipReader(first(), second, zeros)
     guided = bool(network.config.guidance_embeds)
     return FluxReader(
-        first(), _encoder("T5EncoderModel", directory, "_2", place, _FLUX_TOKENS[guided]), guided
+        first(), _encoder("T5EncoderModel", directory, "_2", place, FLUX_TOKENS[guided]), guided
     )
 
 
@@ -120,14 +142,14 @@ def _traits(directory: Directory, network: Any, factor: int) -> Traits:
     is_flux = directory.architecture is Architecture.FLUX
     guided = bool(network.config.get("guidance_embeds"))
     usual = defaults_of(directory.architecture, directory.config("scheduler"), guided)
-    side = _FLUX_SIZE if is_flux else int(network.config.sample_size) * factor
+    height, width = (FLUX_PLACES, FLUX_PLACES) if is_flux else sample_size(network)
     return Traits(
         channels=int(directory.config("vae")["latent_channels"]),
         factor=factor,
-        width=side,
-        height=side,
+        width=factor * width,
+        height=factor * height,
         multiple=factor * PATCH if is_flux else factor,
-        largest=max(_LARGEST, side),
+        largest=max(_LARGEST, factor * width, factor * height),
         scheduler=usual.scheduler,
         steps=usual.steps,
         guidance=usual.guidance,
@@ -138,18 +160,17 @@ def _traits(directory: Directory, network: Any, factor: int) -> Traits:
     )
 
 
-def _measure(pipeline: Pipeline, denoiser: TorchDenoiser, placement: Placement) -> None:
-    """With pictures of the size trained on."""
+def _example(pipeline: Pipeline) -> Question:
+    """A question of the size trained on."""
     traits = pipeline.traits
     text = pipeline.read(Prompts(""), traits.width, traits.height, traits.guidance).told
     shape = (traits.channels, traits.height // traits.factor, traits.width // traits.factor)
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).numpy()
-    middle = pipeline.levels.count / 2
-    denoiser.measure(Question(noise, middle, text), placement.seconds, placement.rows)
+    noise = np.random.default_rng(0).standard_normal(shape, np.float32)
+    return Question(noise, pipeline.levels.count / 2, text)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The libraries draw progress bars, and warn of weights that are left out on purpose."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging

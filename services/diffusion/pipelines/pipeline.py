@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.diffusion.engine import Adapters, Denoiser, Pixels, Prompts, Reading, Traits
-from services.diffusion.pipelines.pictures import Pictures
+from services.diffusion.pipelines.parts.pictures import Pictures
 from services.diffusion.schedulers.levels import Array, Levels
 
 

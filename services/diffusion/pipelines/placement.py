@@ -20,6 +20,9 @@ class Placement:
     """Ranks of all adapters that can be in the network at the same time; 0: none can be asked for."""
     rows: int = 0
     """The most rows of a call; 0: as measured when the pipeline is opened."""
+    exact: bool | None = None
+    """Whether calls are filled up to ``rows``, so that an image does not depend on its company by a bit; a
+    lone one takes longer then. None: on a CPU, where calls of few rows are as fast by the row."""
     seconds: float = 20.0
     """How long that measurement may take, its last call aside."""
 

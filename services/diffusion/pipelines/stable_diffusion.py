@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from services.diffusion.engine import Prompts, Reading, Text
-from services.diffusion.pipelines.texts import Encoder
+from services.diffusion.pipelines.parts.texts import Encoder
 
 
 class ClipReader:

@@ -43,9 +43,7 @@ class Eager:
         """What it says of each row."""
         samples, states, masks = (
             torch.from_numpy(np.stack(arrays)).to(self._device)
-            for arrays in zip(
-                *((each.sample, *each.text.inputs.values()) for each in questions), strict=True
-            )
+            for arrays in zip(*((each.sample, *each.text.inputs.values()) for each in questions), strict=True)
         )
         timesteps = torch.tensor([each.timestep for each in questions], device=self._device)
         return list(self._network(samples, timesteps, states, masks).float().cpu().numpy())
@@ -57,9 +55,7 @@ def paint(
     """[captions, channels, size, size]: of each caption one picture, with its place as seed."""
     ids, mask = tower.encode([*captions, ""])
     states, masks = tower.states(ids, mask).cpu().numpy(), mask.cpu().numpy()
-    *told, untold = (
-        Text({"text": each, "mask": shown}) for each, shown in zip(states, masks, strict=True)
-    )
+    *told, untold = (Text({"text": each, "mask": shown}) for each, shown in zip(states, masks, strict=True))
     scheduler = SCHEDULERS[manner.scheduler]
     path = scheduler.path(levels, manner.steps)
     paintings = []

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from services.diffusion.pipelines.placing import Place, Resting
+from services.diffusion.pipelines.parts.placing import Place, Resting
 
 Values = npt.NDArray[np.float32]
 

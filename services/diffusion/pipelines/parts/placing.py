@@ -52,6 +52,16 @@ def precision_for(precision: str, architecture: Architecture, on_gpu: bool) -> s
     return "bf16" if architecture is Architecture.FLUX else "fp16"
 
 
+@contextlib.contextmanager
+def fitting() -> Iterator[None]:
+    """What does not fit into the device's memory is a ValueError, as whatever else cannot be loaded."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise ValueError(f"the device's memory is too small: {str(error).partition('. ')[0]}") from error
+
+
 class Resting:
     """A module that is at work for short times: one at a time, and elsewhere in between if so placed."""
 

@@ -15,7 +15,7 @@ from services.diffusion import engine
 from services.diffusion.adapters.factors import Adapter
 from services.diffusion.adapters.places import Places
 from services.diffusion.networks.adapted import Adapted, LentLinear
-from services.diffusion.pipelines.placing import Place
+from services.diffusion.pipelines.parts.placing import Place
 
 
 class Stack:

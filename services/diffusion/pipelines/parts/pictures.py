@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from services.diffusion.engine import Pixels
-from services.diffusion.pipelines.placing import Place, Resting
+from services.diffusion.pipelines.parts.placing import Place, Resting
 from services.diffusion.schedulers.levels import Array
 
 
@@ -21,8 +21,9 @@ class Pictures:
         # SDXL's gives NaN in 16 bits; its settings say so.
         upcast = place.dtype == torch.float16 and bool(vae.config.get("force_upcast"))
         self._resting = Resting(vae, place, torch.float32 if upcast else None)
-        self._scale = float(vae.config.scaling_factor)
-        self._shift = float(vae.config.get("shift_factor") or 0.0)
+        mean, deviation = vae.config.get("latents_mean"), vae.config.get("latents_std")
+        self._shift = _by_channel(mean if mean is not None else [vae.config.get("shift_factor") or 0.0])
+        self._scale = float(vae.config.scaling_factor) / _by_channel(deviation or [1.0])
 
     @property
     def factor(self) -> int:
@@ -41,7 +42,7 @@ class Pictures:
             sent = values.to(self._resting.device, self._resting.dtype)
             spread = self._vae.encode(sent).latent_dist
             drawn = spread.sample(torch.Generator("cpu").manual_seed(seed))
-        return _array((drawn.float() - self._shift) * self._scale)
+        return _array((drawn.float().cpu() - self._shift) * self._scale)
 
     @torch.inference_mode()
     def decode(self, painted: Array) -> Pixels:
@@ -52,6 +53,11 @@ class Pictures:
         shown = _array((made.float() / 2 + 0.5).clamp(0, 1)).transpose(1, 2, 0)
         pixels: Pixels = (shown * 255).round().astype(np.uint8)
         return pixels
+
+
+def _by_channel(values: list[float]) -> Tensor:
+    """[1, channels or 1, 1, 1]."""
+    return torch.tensor(values, dtype=torch.float32)[None, :, None, None]
 
 
 def _array(values: Tensor) -> Array:
