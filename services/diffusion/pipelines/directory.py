@@ -81,11 +81,21 @@ def read_directory(path: Path) -> Directory:
     return Directory(path, architecture, index, variants)
 
 
-def memory_bytes(path: Path, precision: str) -> int:
-    """What a pipeline takes once it is open; ``precision`` is "fp32", "fp16" or "bf16"."""
+def memory_bytes(path: Path, precision: str, on_gpu: bool = False) -> int:
+    """What a pipeline takes once it is open; ``precision`` as in ``Placement``."""
     directory = read_directory(path)
+    kind = precision_for(precision, directory.architecture, on_gpu)
     files = [file for component in directory.variants for file in weight_files(path, component)]
-    return int(sum(_numbers(file) for file in files) * _BYTES[precision] * _ACTIVATIONS)
+    return int(sum(_numbers(file) for file in files) * _BYTES[kind] * _ACTIVATIONS)
+
+
+def precision_for(precision: str, architecture: Architecture, on_gpu: bool) -> str:
+    """What "auto" stands for."""
+    if precision != "auto":
+        return precision
+    if not on_gpu:
+        return "fp32"
+    return "bf16" if architecture is Architecture.FLUX else "fp16"
 
 
 def weight_files(path: Path, component: str) -> list[Path]:

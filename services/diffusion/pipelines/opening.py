@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from services.common.errors import unsupported
-from services.diffusion.engine import Prompts, Question, Traits
+from services.diffusion.engine import Model, Prompts, Question, Traits
 from services.diffusion.pipelines.defaults import defaults_of, levels_of
 from services.diffusion.pipelines.directory import Architecture, Directory, read_directory
 from services.diffusion.pipelines.flux import PATCH, FluxReader, ask_transformer
@@ -32,7 +32,7 @@ FLUX_TOKENS = {True: 512, False: 256}
 _LARGEST = 2048
 
 
-def open_pipeline(path: Path, placement: Placement, name: str) -> Pipeline:
+def open_pipeline(path: Path, placement: Placement, name: str) -> Model:
     """A pipeline ready to be asked, its rows measured. ``name`` is what errors call it.
 
     Raises ServiceError, or ValueError and OSError for files that are not what they should be.

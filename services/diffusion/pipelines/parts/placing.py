@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from services.common.errors import unsupported
-from services.diffusion.pipelines.directory import Architecture
+from services.diffusion.pipelines.directory import Architecture, precision_for
 from services.diffusion.pipelines.placement import Placement
 
 _TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -41,15 +41,6 @@ def place_for(placement: Placement, architecture: Architecture) -> Place:
         rests=on_gpu and placement.offload != "none",
         streams=on_gpu and placement.offload == "all",
     )
-
-
-def precision_for(precision: str, architecture: Architecture, on_gpu: bool) -> str:
-    """What "auto" stands for."""
-    if precision != "auto":
-        return precision
-    if not on_gpu:
-        return "fp32"
-    return "bf16" if architecture is Architecture.FLUX else "fp16"
 
 
 @contextlib.contextmanager

@@ -20,9 +20,10 @@ from services.diffusion.pipelines import opening  # noqa: E402
 from services.diffusion.pipelines.directory import (  # noqa: E402
     Architecture,
     memory_bytes,
+    precision_for,
     read_directory,
 )
-from services.diffusion.pipelines.parts.placing import Place, place_for, precision_for  # noqa: E402
+from services.diffusion.pipelines.parts.placing import Place, place_for  # noqa: E402
 from services.diffusion.pipelines.placement import Placement  # noqa: E402
 from tests.unit.common.store_parts import refused  # noqa: E402
 from tests.unit.diffusion.pipelines import tiny  # noqa: E402
@@ -121,6 +122,8 @@ def test_memory_is_that_of_the_weights_in_the_precision(shared):
         for part in (theirs.unet, theirs.vae, theirs.text_encoder)
     )
     assert memory_bytes(shared, "fp32") == pytest.approx(4 * 1.15 * numbers, rel=0.02)
+    assert memory_bytes(shared, "auto") == memory_bytes(shared, "fp32")
+    assert memory_bytes(shared, "auto", on_gpu=True) == memory_bytes(shared, "fp16")
     assert memory_bytes(shared, "fp16") == pytest.approx(2 * 1.15 * numbers, rel=0.02)
 
 
