@@ -71,6 +71,13 @@ class Traits:
     """Whether guidance is against a second text; else the network has it in itself."""
     second_prompt: bool = False
     """Whether a second text encoder reads a prompt of its own."""
+    patch: int = 1
+    """Places a side of what the network takes for one token."""
+
+    def tokens(self, width: int, height: int) -> int:
+        """How many tokens a picture is; some flow models shift their levels by it (``Levels.sized``)."""
+        side = self.factor * self.patch
+        return (height // side) * (width // side)
 
 
 @dataclass(frozen=True)

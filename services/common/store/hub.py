@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import re
@@ -26,13 +27,16 @@ from services.common.errors import Code, Reason, ServiceError, model_not_found
 from services.common.store.disk import staging
 from services.common.store.layer import Report
 from services.common.store.manifest import MANIFEST_NAME, Kind, Manifest, ModelVersion, describe_files
+from services.common.store.pipeline import INDEX_FILE, needed
 from services.common.store.reference import Reference
 from services.common.store.safety import PICKLE_SUFFIXES, SAFE_PATTERNS, SAFE_SUFFIXES, unsafe
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
-_CONFIGS = ("config.json", "adapter_config.json")
-"""What tells a model from an adapter; where there are both, it is a model."""
+_CONFIGS = (INDEX_FILE, "config.json", "adapter_config.json")
+"""What tells pipelines, models and adapters apart; where there are several, the first counts."""
+_LORA_FILE = "pytorch_lora_weights.safetensors"
+"""What diffusers writes of an adapter: weights alone."""
 _UNREACHABLE = (HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
 
 
@@ -59,40 +63,46 @@ class Hub:
         if _COMMIT.fullmatch(reference.revision) and (kept := self._kept(reference)):
             return kept
         try:
-            commit = self._commit(reference)
+            commit, patterns = self._commit(reference)
             report(0, 0, f"fetching {name}@{commit[:12]}")
             # The library resumes a broken download by itself and fetches only what it lacks.
-            folder = self._snapshot(reference.repo, commit)
-            self._pin(reference.repo, reference.revision, commit)
-            self._pin(reference.repo, commit, commit)
+            folder = self._snapshot(reference.repo, commit, patterns)
+            for revision in (reference.revision, commit):
+                self._pin(reference.repo, revision, [commit, *patterns])
             return folder
         except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
             raise _not_there(name, reference, error) from None
         except _UNREACHABLE as error:
             return self._kept(reference) or _raise_unreachable(name, error)
 
-    def _commit(self, reference: Reference) -> str:
-        """The commit that the revision names now, after a look at the repository's files."""
+    def _commit(self, reference: Reference) -> tuple[str, list[str]]:
+        """The commit that the revision names now and, after a look at its files, which of them to fetch."""
         info = HfApi(endpoint=self._endpoint).model_info(
             reference.repo, revision=reference.revision or None, timeout=10
         )
-        refuse_pickles(f"hf:{reference.repo}", [sibling.rfilename for sibling in info.siblings or ()])
-        return str(info.sha)
+        names = [sibling.rfilename for sibling in info.siblings or ()]
+        if INDEX_FILE in names:
+            return str(info.sha), [glob.escape(each) for each in needed(names)]
+        refuse_pickles(f"hf:{reference.repo}", names)
+        return str(info.sha), SAFE_PATTERNS
 
-    def _snapshot(self, repo: str, commit: str, local_only: bool = False) -> Path:
+    def _snapshot(
+        self, repo: str, commit: str, patterns: list[str] = SAFE_PATTERNS, local_only: bool = False
+    ) -> Path:
         path = snapshot_download(
             repo,
             revision=commit,
             cache_dir=self.cache,
-            allow_patterns=SAFE_PATTERNS,
+            allow_patterns=patterns,
             local_files_only=local_only,
             endpoint=self._endpoint,
         )
         return Path(path)
 
-    def _pin(self, repo: str, revision: str, commit: str) -> None:
+    def _pin(self, repo: str, revision: str, lines: list[str]) -> None:
+        """Remember a commit and, in the other lines, which of its files are wanted."""
         with staging(self.cache) as staged:
-            (staged / "pin").write_text(commit)
+            (staged / "pin").write_text("\n".join(lines))
             file = self._pin_file(repo, revision)
             file.parent.mkdir(exist_ok=True)
             (staged / "pin").replace(file)
@@ -100,8 +110,8 @@ class Hub:
     def _kept(self, reference: Reference) -> Path | None:
         """The complete snapshot that the revision named last; None when there is none."""
         try:
-            commit = self._pin_file(reference.repo, reference.revision).read_text()
-            return self._snapshot(reference.repo, commit, local_only=True)
+            commit, *patterns = self._pin_file(reference.repo, reference.revision).read_text().split("\n")
+            return self._snapshot(reference.repo, commit, patterns or SAFE_PATTERNS, local_only=True)
         except (LocalEntryNotFoundError, OSError):
             return None
 
@@ -110,16 +120,14 @@ class Hub:
 
 
 def describe(name: str, version: str, folder: Path, layer: str) -> ModelVersion:
-    """A manifest for a Hugging Face directory, a model's or PEFT's, from its config and its safe files.
+    """A manifest for a Hugging Face directory (a model's, diffusers' or PEFT's) from its safe files.
 
     ``version`` "" stands for one made of the files' hashes.
     """
-    file, config = _config(name, folder)
     names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-    refuse_pickles(name, names)
+    safe = _files(name, names)
+    file, config = _config(name, folder)
     kind, family = _kind(file, config)
-    # The folder of a store's version is a directory too; its manifest is not one of the model's files.
-    safe = [each for each in names if Path(each).suffix in SAFE_SUFFIXES and each != MANIFEST_NAME]
     files = describe_files(folder, safe)
     hashes = "".join(entry.sha256 for entry in files)
     manifest = Manifest(
@@ -134,10 +142,21 @@ def describe(name: str, version: str, folder: Path, layer: str) -> ModelVersion:
     return ModelVersion(manifest, layer)
 
 
+def _files(name: str, names: list[str]) -> list[str]:
+    """Those that the model is made of, after a look for pickles."""
+    if INDEX_FILE in names:
+        return needed(names)
+    refuse_pickles(name, names)
+    # The folder of a store's version is a directory too; its manifest is not one of the model's files.
+    return [each for each in names if Path(each).suffix in SAFE_SUFFIXES and each != MANIFEST_NAME]
+
+
 def _kind(file: Path, config: dict[str, Any]) -> tuple[Kind, str]:
     """Kind and family of what ``config``, read from ``file``, describes."""
-    if file.name != _CONFIGS[0]:
-        return Kind.ADAPTER, str(config.get("peft_type", "")).lower()
+    if file.name == INDEX_FILE:
+        return Kind.DIFFUSION, "diffusers"
+    if file.name in ("adapter_config.json", _LORA_FILE):
+        return Kind.ADAPTER, str(config.get("peft_type", "lora")).lower()
     family = str(config.get("model_type", ""))
     architectures = [str(each) for each in config.get("architectures") or ()]
     if any(each.endswith(_CAUSAL) for each in architectures):
@@ -155,10 +174,12 @@ def refuse_pickles(name: str, files: Iterable[str]) -> None:
 
 
 def _config(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The file that describes what the folder holds, and what it says."""
-    file = next((folder / each for each in _CONFIGS if (folder / each).is_file()), None)
+    """The file that describes what the folder holds, and what it says: nothing, if that is weights."""
+    file = next((folder / each for each in (*_CONFIGS, _LORA_FILE) if (folder / each).is_file()), None)
     if file is None:
         raise model_not_found(name, ())
+    if file.name == _LORA_FILE:
+        return file, {}
     try:
         # Python's json reads NaN and Infinity, which JSON has not; they are kept as words.
         return file, dict(json.loads(file.read_text(), parse_constant=str))

@@ -26,6 +26,10 @@ class LentLinear(nn.Module):
         """Factors for the next call, and which row takes part in which ranks."""
         self._lent = (down, up, selection)
 
+    def take_back(self) -> None:
+        """After a call that did not come to this layer."""
+        self._lent = None
+
     def forward(self, x: Tensor) -> Tensor:
         """[n, ..., inputs] -> [n, ..., outputs]."""
         result: Tensor = self.linear(x)

@@ -10,18 +10,21 @@ from services.diffusion.schedulers.levels import Array, Floats, Levels
 from services.diffusion.schedulers.walk import Call, Noise, Path, Walk
 
 
-def flow_path(levels: Levels, steps: int, tokens: int | None = None) -> Path:
-    """Evenly spaced noise shares, shifted towards noise, by the picture's ``tokens`` if the model says so."""
-    count = levels.count
-    if levels.config.get("use_dynamic_shifting"):
-        shares_ = np.linspace(1.0, 1.0 / steps, steps)
-        shift = math.exp(_mu(levels, tokens or 256))
-        shares_ = shift / (shift + (1.0 / shares_ - 1.0))
-    else:
-        shift = float(levels.config.get("shift", 1.0))
-        largest, smallest = 1.0, _shifted(np.array([1.0 / count]), shift)[0]
-        shares_ = _shifted(np.linspace(largest * count, smallest * count, steps) / count, shift)
-    return Path(shares_ * count, np.append(shares_, 0.0), 1.0)
+def flow_path(levels: Levels, steps: int) -> Path:
+    """Evenly spaced noise shares, shifted towards noise.
+
+    By how much may depend on the picture's size (``Levels.sized``). ``spacing_by_steps`` in the config: the
+    last share is 1 / steps, as in Flux's pipeline; else it is the least trained on.
+    """
+    count, read = levels.count, levels.config.get
+    shift = float(read("shift", 1.0))
+    least = float(_shifted(np.array([1.0 / count]), shift)[0])
+    if read("use_dynamic_shifting") or read("spacing_by_steps"):
+        least = 1.0 / steps
+    if read("use_dynamic_shifting"):
+        shift = math.exp(_mu(levels, int(read("image_tokens", 256))))
+    noise_shares = _shifted(np.linspace(1.0, least, steps), shift)
+    return Path(noise_shares * count, np.append(noise_shares, 0.0), 1.0)
 
 
 def flow_euler(levels: Levels, path: Path, x: Array, _: Noise) -> Walk:

@@ -6,6 +6,7 @@ A picture ``x`` at a level is ``signal * clean + noise_share * noise``, with sig
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
 from collections.abc import Mapping
@@ -83,6 +84,10 @@ class Levels:
         if config.get("rescale_betas_zero_snr"):
             squares[-1] = _SMALLEST_SIGNAL
         return Levels(squares, prediction, config)
+
+    def sized(self, tokens: int) -> Levels:
+        """The levels for pictures of so many tokens: some flow models shift theirs by it."""
+        return dataclasses.replace(self, config={**self.config, "image_tokens": tokens})
 
     @property
     def count(self) -> int:

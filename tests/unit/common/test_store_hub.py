@@ -196,3 +196,18 @@ async def test_a_local_directory_elsewhere_is_refused(tmp_path):
     for path in (f"{tmp_path}/other/model", f"{tmp_path}/mine/link"):
         with refused(Code.INVALID_ARGUMENT, Reason.UNSAFE_PATH, "PEQUOD_FILE_ROOTS"):
             await store.resolve(f"file:{path}")
+
+
+async def test_of_a_pipeline_only_what_it_is_opened_from_is_fetched(store, hub):
+    data = (hub.repos["org/tiny"][FIRST]["weights.safetensors"], b"{}")
+    names = ["unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors"]
+    weights_ = dict.fromkeys([*names, "all-in-one.safetensors", "safety_checker/model.safetensors"], data[0])
+    hub.repos["org/pipe"] = {FIRST: {"model_index.json": data[1], "unet/config.json": data[1], **weights_}}
+    hub.branches["org/pipe"] = {"main": FIRST}
+    version = await store.resolve("hf:org/pipe")
+    assert (version.manifest.kind, version.manifest.family) == (Kind.DIFFUSION, "diffusers")
+    folder = await store.fetch(version)
+    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert found == ["model_index.json", "unet/config.json", names[0]]
+    hub.stop()
+    assert (await store.fetch(await store.resolve("hf:org/pipe"))) == folder

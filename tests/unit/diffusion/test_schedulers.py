@@ -132,12 +132,14 @@ def test_an_unknown_spacing_is_named():
 
 
 @pytest.mark.parametrize("steps", [1, 4, 28])
-@pytest.mark.parametrize("config", [{}, {"shift": 3.0}, {"use_dynamic_shifting": True}])
+@pytest.mark.parametrize(
+    "config", [{}, {"shift": 3.0}, {"shift": 3.0, "spacing_by_steps": True}, {"use_dynamic_shifting": True}]
+)
 def test_a_flow_is_diffusers_own(config, steps):
     flow = {"prediction_type": "flow_prediction"} | config
     tokens = 1024
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler.from_config(config)
-    if config.get("use_dynamic_shifting"):
+    if config.get("use_dynamic_shifting") or config.get("spacing_by_steps"):
         mu = 0.5 + (1.15 - 0.5) * (tokens - 256) / (4096 - 256)
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu)  # as the Flux pipeline does
     else:
@@ -147,8 +149,8 @@ def test_a_flow_is_diffusers_own(config, steps):
     for timestep in scheduler.timesteps:
         said = network(expected[0].numpy(), float(timestep))
         expected = scheduler.step(torch.from_numpy(said)[None], timestep, expected).prev_sample
-    levels = Levels.of_config(flow)
-    path = flow_path(levels, steps, tokens)
+    levels = Levels.of_config(flow).sized(tokens)
+    path = flow_path(levels, steps)
     np.testing.assert_allclose(path.timesteps, scheduler.timesteps.numpy(), atol=1e-2)
     made, _ = walked(SCHEDULERS["flow_euler"].walk(levels, path, noise, lambda _: noise))
     np.testing.assert_allclose(made, expected[0].numpy(), atol=1e-3)

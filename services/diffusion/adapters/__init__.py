@@ -1,0 +1,1 @@
+"""Low-rank adapters of diffusion networks: their files, and who has which ranks of a network's stacks."""

@@ -1,0 +1,132 @@
+"""Adapters in a pipeline's network: the factors of all that are in use lie stacked in its linear layers."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from services.common.errors import invalid
+from services.diffusion import engine
+from services.diffusion.adapters.factors import Adapter
+from services.diffusion.adapters.places import Places
+from services.diffusion.networks.adapted import Adapted, LentLinear
+from services.diffusion.pipelines.parts.placing import Place
+
+
+class Stack:
+    """The factors of one layer."""
+
+    def __init__(self, linear: LentLinear, ranks: int, place: Place) -> None:
+        inner = linear.linear
+        self.linear = linear
+        self.down = torch.zeros(ranks, inner.in_features, device=place.device, dtype=place.dtype)
+        self.up = torch.zeros(inner.out_features, ranks, device=place.device, dtype=place.dtype)
+
+
+class Loras:
+    """Implements ``services.diffusion.engine.Adapters`` for a network's linear layers.
+
+    A layer has stacks from the first adapter on that changes it.
+    """
+
+    def __init__(self, name: str, network: nn.Module, ranks: int, place: Place) -> None:
+        """Changes ``network``: its linear layers can be lent factors from now on."""
+        adapted = Adapted(network)
+        self._name = name
+        self._linears = dict(zip(adapted.names, adapted.linears, strict=True))
+        self._others = {each for each, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+        self._place = place
+        self._places = Places(ranks)
+        self._stacks: dict[str, Stack] = {}
+        self._lock = threading.Lock()
+
+    def check(self, adapter: engine.Adapter) -> None:
+        """Raises INVALID_ARGUMENT for an adapter that is not for this network, naming both."""
+        mine = _own(adapter)
+        if mine.rank > self._places.ranks:
+            raise self._refused(
+                mine, f"its rank is {mine.rank}, at most {self._places.ranks} (all adapters in use together)"
+            )
+        for layer, factors in mine.factors.items():
+            if layer in self._others:
+                raise self._refused(mine, f"{layer} is a convolution; only linear layers can be changed")
+            if layer not in self._linears:
+                raise self._refused(mine, f"the model has no layer {layer}")
+            linear = self._linears[layer].linear
+            found = (factors.up.shape[0], factors.down.shape[1])
+            wanted = (linear.out_features, linear.in_features)
+            if found != wanted:
+                raise self._refused(mine, f"{layer} is {list(wanted)}, the adapter's {list(found)}")
+
+    def take(self, adapter: engine.Adapter) -> int | None:
+        """The place where the adapter is now, until ``leave``; None while others use all ranks."""
+        mine = _own(adapter)
+        with self._lock:
+            if held := self._places.find(mine.key):
+                return held.place
+            held = self._places.give(mine.key, mine.rank)
+            if held is None:
+                return None
+            try:
+                self._write(mine, held.ranks)
+            except BaseException:
+                self._places.drop(mine.key)
+                raise
+            return held.place
+
+    def leave(self, adapter: engine.Adapter) -> None:
+        """One of the adapter's users has gone."""
+        with self._lock:
+            self._places.leave(adapter.key)
+
+    @contextlib.contextmanager
+    def lent(self, rows: Sequence[Sequence[tuple[int, float]]]) -> Iterator[None]:
+        """In this block the network's next call is one of these rows, with their (place, scale)."""
+        stacks = self._stacks
+        if not any(rows) or not stacks:
+            yield
+            return
+        with self._lock:
+            chosen = torch.from_numpy(self._places.selection(rows))
+        selection = chosen.to(self._place.device, self._place.dtype)
+        lent = list(stacks.values())
+        try:
+            for each in lent:
+                each.linear.lend(each.down, each.up, selection)
+            yield
+        finally:
+            for each in lent:
+                each.linear.take_back()
+
+    @torch.inference_mode()
+    def _write(self, adapter: Adapter, ranks: Sequence[int]) -> None:
+        """Put factors at these ranks of all stacks, and zeros where the adapter has none."""
+        for layer in adapter.factors:
+            if layer not in self._stacks:
+                # Not changed in place: a call may be going through the old ones.
+                stack = Stack(self._linears[layer], self._places.ranks, self._place)
+                self._stacks = self._stacks | {layer: stack}
+        for layer, stack in self._stacks.items():
+            stack.down[list(ranks)] = 0
+            stack.up[:, list(ranks)] = 0
+            if factors := adapter.factors.get(layer):
+                own = list(ranks[: len(factors.down)])
+                stack.down[own] = self._sent(factors.down)
+                stack.up[:, own] = self._sent(factors.up)
+
+    def _sent(self, values: np.typing.NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(values).to(self._place.device, self._place.dtype)
+
+    def _refused(self, adapter: Adapter, why: str) -> Exception:
+        return invalid("adapters", f"adapter {adapter.name} is not for model {self._name}: {why}")
+
+
+def _own(adapter: engine.Adapter) -> Adapter:
+    if not isinstance(adapter, Adapter):
+        raise TypeError(f"{type(adapter).__name__} is no adapter of factors")
+    return adapter

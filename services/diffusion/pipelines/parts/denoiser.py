@@ -1,0 +1,95 @@
+"""The network of a pipeline: rows of any requests are one call of it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Rows
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from services.diffusion.engine import Question, Text
+from services.diffusion.pipelines.parts.adapting import Loras
+from services.diffusion.pipelines.parts.placing import Place
+from services.diffusion.schedulers.levels import Array
+
+Network = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
+"""Of samples [n, channels, height, width], timesteps [n] and what texts have: what it says, as samples."""
+
+_TRIED = (1, 2, 4, 8)
+_NEAR = 1.05
+"""How much more time a row may take than at best."""
+
+
+class TorchDenoiser:
+    """Stacks rows, lends each its adapters, and asks once.
+
+    Kernels are chosen by the number of rows, and round by their choice. Where every call has as many rows, a
+    row's answer is the same to the bit in any company; see ``Placement.exact``.
+    """
+
+    def __init__(self, network: Network, place: Place, loras: Loras | None = None) -> None:
+        self._network = network
+        self._place = place
+        self._loras = loras
+        self._sent: weakref.WeakKeyDictionary[Text, dict[str, Tensor]] = weakref.WeakKeyDictionary()
+        self.rows = _TRIED[-1]
+        self.seconds_per_row = 0.0
+        self._least = 1
+
+    @torch.inference_mode()
+    def predict(self, questions: Rows[Question]) -> Rows[Array]:
+        """What the network says of each row, [channels, height, width]."""
+        asked = len(questions)
+        questions = [*questions, *[questions[0]] * (self._least - asked)]
+        samples = torch.from_numpy(np.stack([each.sample for each in questions]))
+        timesteps = torch.tensor([each.timestep for each in questions], dtype=torch.float32)
+        texts = [self._on_device(each.text) for each in questions]
+        inputs = {name: torch.stack([text[name] for text in texts]) for name in texts[0]}
+        adapters = [each.adapters for each in questions]
+        device, dtype = self._place.device, self._place.dtype
+        with self._loras.lent(adapters) if self._loras else contextlib.nullcontext():
+            said = self._network(samples.to(device, dtype), timesteps.to(device), inputs)
+        return list(said[:asked].float().cpu().numpy())
+
+    def _on_device(self, text: Text) -> dict[str, Tensor]:
+        """A text's inputs; they stay on the device as long as someone has the text."""
+        if text not in self._sent:
+            self._sent[text] = {
+                name: torch.from_numpy(np.asarray(values)).to(self._place.device, self._place.dtype)
+                for name, values in text.inputs.items()
+            }
+        return self._sent[text]
+
+    def measure(self, question: Question, seconds: float, rows: int, is_exact: bool) -> None:
+        """Set ``rows`` (unless they are given, not 0) and ``seconds_per_row``, by calls with 1, 2, 4, 8 rows.
+
+        No call is begun after so many ``seconds``; more rows than the memory holds are not tried again.
+        """
+        self._timed(question, 1)  # the first call is slow: kernels are chosen
+        taken: dict[int, float] = {}
+        begin = time.perf_counter()
+        for count in (rows,) if rows else _TRIED:
+            if taken and time.perf_counter() - begin > seconds:
+                break
+            try:
+                taken[count] = self._timed(question, count)
+            except torch.cuda.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                break
+        if not taken:
+            raise ValueError(f"a call of {rows or 1} rows does not fit into the device's memory")
+        best = min(taken.values())
+        self.rows = next(count for count, each in taken.items() if each <= best * _NEAR)
+        self.seconds_per_row = taken[self.rows]
+        self._least = self.rows if is_exact else 1
+
+    def _timed(self, question: Question, rows: int) -> float:
+        """Seconds per row of one call; its answer is on the CPU when it ends."""
+        begin = time.perf_counter()
+        self.predict([question] * rows)
+        return (time.perf_counter() - begin) / rows
