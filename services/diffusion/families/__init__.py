@@ -1,0 +1,1 @@
+"""Families of models: how each one's files become something that answers, and the graphs they leave with."""

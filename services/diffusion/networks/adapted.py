@@ -37,18 +37,17 @@ class LentLinear(nn.Module):
             return result
         down, up, selection = self._lent
         self._lent = None
-        inner = nn.functional.linear(x, down)
         chosen = selection.reshape(len(selection), *[1] * (x.ndim - 2), selection.shape[1])
-        return result + nn.functional.linear(inner * chosen, up)
+        return result + _product(_product(x, down) * chosen, up)
 
 
 class Adapted(nn.Module):
     """A network whose linear layers take factors as inputs."""
 
-    def __init__(self, network: nn.Module) -> None:
-        """Changes ``network``: its linear layers are replaced."""
+    def __init__(self, network: nn.Module, names: Sequence[str] | None = None) -> None:
+        """Changes ``network``: its linear layers, or those of ``names``, are replaced."""
         super().__init__()
-        self.names = linear_names(network)
+        self.names = linear_names(network) if names is None else list(names)
         self.linears = [_lend(network, name) for name in self.names]
         self.network = network
 
@@ -77,6 +76,13 @@ class Factors(nn.Module):
         selection = torch.ones(len(inputs[0]), self.rank, device=inputs[0].device)
         answer: Tensor = adapted(inputs, selection, list(self.downs), list(self.ups))
         return answer
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """``x`` times ``weight``. ONNX Runtime has other kernels, which round otherwise, for a single row."""
+    if x.ndim > 2:
+        return nn.functional.linear(x, weight)
+    return nn.functional.linear(torch.cat((x, x[:1])), weight)[:-1]
 
 
 def linear_names(network: nn.Module) -> list[str]:

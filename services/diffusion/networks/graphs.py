@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from services.common.export.graph import GraphSpec
-from services.diffusion.networks.adapted import Adapted
+from services.diffusion.adapters.stacks import factor_shapes
+from services.diffusion.networks.adapted import Adapted, linear_names
 from services.diffusion.networks.unet import Config, Unet
+from services.diffusion.networks.upscaler import Config as UpscalerConfig
+from services.diffusion.networks.upscaler import Upscaler
 
 NETWORK, ADAPTED, TEXT = "unet", "adapted", "text"
 WEIGHTS_FILE, TEXT_FOLDER = "unet.safetensors", "text"
@@ -55,11 +59,6 @@ class WithFactors(nn.Module):
         return said
 
 
-def factor_shapes(sizes: Sequence[tuple[int, int]], ranks: int) -> list[tuple[int, int]]:
-    """Of layers (inputs, outputs): down [ranks, inputs] and up [outputs, ranks] in turn."""
-    return [shape for inputs, outputs in sizes for shape in ((ranks, inputs), (outputs, ranks))]
-
-
 def network_of(config: Mapping[str, Any], folder: Path) -> Unet:
     """The network in ``folder`` with its weights. Raises ValueError where they do not fit."""
     network = Unet(Config.of(config["unet"]))
@@ -96,7 +95,7 @@ def graphs_of(config: Mapping[str, Any], folder: Path, ranks: int) -> dict[str, 
 
 
 def _adapted(network: Unet, rows: Mapping[str, Tensor], ranks: int) -> GraphSpec:
-    module = WithFactors(Adapted(network), ranks).eval()
+    module = WithFactors(Adapted(network, sorted(linear_names(network))), ranks).eval()
     chance = torch.Generator().manual_seed(1)
     inputs = {
         **rows,
@@ -117,3 +116,13 @@ def _example(config: Config, tokens: int) -> dict[str, Tensor]:
         "text": torch.randn((_ROWS, tokens, config.text_width), generator=chance),
         "mask": mask,
     }
+
+
+def upscaler_graph(config: Mapping[str, Any], folder: Path) -> GraphSpec:
+    """The graph of a version of family "upscaler", for pictures of any size."""
+    sizes = UpscalerConfig(**{each.name: int(config[each.name]) for each in fields(UpscalerConfig)})
+    network = Upscaler(sizes)
+    network.load_state_dict(load_file(folder / "upscaler.safetensors"))
+    picture = torch.rand((2, sizes.channels, 16, 24), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    free = {"picture": {0: "batch", 2: "height", 3: "width"}}
+    return GraphSpec(network.eval(), {"picture": picture}, ("enlarged",), free)

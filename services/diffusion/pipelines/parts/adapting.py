@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from services.common.errors import invalid
 from services.diffusion import engine
 from services.diffusion.adapters.factors import Adapter
+from services.diffusion.adapters.fitting import check_fits, own
 from services.diffusion.adapters.places import Places
 from services.diffusion.networks.adapted import Adapted, LentLinear
 from services.diffusion.pipelines.parts.placing import Place
@@ -39,7 +39,12 @@ class Loras:
         adapted = Adapted(network)
         self._name = name
         self._linears = dict(zip(adapted.names, adapted.linears, strict=True))
-        self._others = {each for each, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+        self._sizes = {
+            name: (each.linear.in_features, each.linear.out_features) for name, each in self._linears.items()
+        }
+        self._convolutions = {
+            each for each, module in network.named_modules() if isinstance(module, nn.Conv2d)
+        }
         self._place = place
         self._places = Places(ranks)
         self._stacks: dict[str, Stack] = {}
@@ -47,25 +52,11 @@ class Loras:
 
     def check(self, adapter: engine.Adapter) -> None:
         """Raises INVALID_ARGUMENT for an adapter that is not for this network, naming both."""
-        mine = _own(adapter)
-        if mine.rank > self._places.ranks:
-            raise self._refused(
-                mine, f"its rank is {mine.rank}, at most {self._places.ranks} (all adapters in use together)"
-            )
-        for layer, factors in mine.factors.items():
-            if layer in self._others:
-                raise self._refused(mine, f"{layer} is a convolution; only linear layers can be changed")
-            if layer not in self._linears:
-                raise self._refused(mine, f"the model has no layer {layer}")
-            linear = self._linears[layer].linear
-            found = (factors.up.shape[0], factors.down.shape[1])
-            wanted = (linear.out_features, linear.in_features)
-            if found != wanted:
-                raise self._refused(mine, f"{layer} is {list(wanted)}, the adapter's {list(found)}")
+        check_fits(adapter, self._name, self._places.ranks, self._sizes, self._convolutions)
 
     def take(self, adapter: engine.Adapter) -> int | None:
         """The place where the adapter is now, until ``leave``; None while others use all ranks."""
-        mine = _own(adapter)
+        mine = own(adapter)
         with self._lock:
             if held := self._places.find(mine.key):
                 return held.place
@@ -121,12 +112,3 @@ class Loras:
 
     def _sent(self, values: np.typing.NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(values).to(self._place.device, self._place.dtype)
-
-    def _refused(self, adapter: Adapter, why: str) -> Exception:
-        return invalid("adapters", f"adapter {adapter.name} is not for model {self._name}: {why}")
-
-
-def _own(adapter: engine.Adapter) -> Adapter:
-    if not isinstance(adapter, Adapter):
-        raise TypeError(f"{type(adapter).__name__} is no adapter of factors")
-    return adapter

@@ -1,0 +1,1 @@
+"""Pictures in files: what callers send, what they get."""

@@ -1,0 +1,36 @@
+"""How many rows a network's calls are to have, found by a few calls when it is loaded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+
+_NEAR = 1.05
+"""How much more time a row may take than at best."""
+_REPEATS = 3
+
+
+def rows_and_seconds(
+    call: Callable[[int], object], tried: Sequence[int], budget_seconds: float
+) -> tuple[int, float]:
+    """(the fewest rows at which a row is about as cheap as it gets, seconds a row takes there).
+
+    ``call`` makes a call of so many rows. None is begun after ``budget_seconds``.
+    """
+    call(tried[0])  # the first call is slow: kernels are chosen, memory is taken
+    begin = time.perf_counter()
+    taken: dict[int, float] = {}
+    for rows in tried:
+        if taken and time.perf_counter() - begin > budget_seconds:
+            break
+        taken[rows] = median(_timed(call, rows) for _ in range(_REPEATS)) / rows
+    best = min(taken.values())
+    chosen = next(rows for rows, each in taken.items() if each <= best * _NEAR)
+    return chosen, taken[chosen]
+
+
+def _timed(call: Callable[[int], object], rows: int) -> float:
+    begin = time.perf_counter()
+    call(rows)
+    return time.perf_counter() - begin
