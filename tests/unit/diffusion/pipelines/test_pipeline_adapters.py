@@ -275,3 +275,30 @@ def test_damage_is_told(tmp_path):
         read("a", "a", folder)
     with pytest.raises(ValueError, match="kohya's names"):
         read("a", "a", kohya_file(tmp_path / "k.safetensors", tensors))
+
+
+KOHYA = {
+    "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q": (
+        ["down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"],
+        (8, 8),
+    ),
+    "lora_unet_double_blocks_0_img_attn_qkv": (
+        [f"transformer_blocks.0.attn.to_{each}" for each in "qkv"],
+        (9216, 3072),
+    ),
+    "lora_unet_single_blocks_3_linear2": (["single_transformer_blocks.3.proj_out"], (3072, 15360)),
+}
+
+
+@pytest.mark.parametrize("name", KOHYA)
+def test_kohyas_names_of_sdxl_and_flux_are_understood(tmp_path, name):
+    layers, (outputs, inputs) = KOHYA[name]
+    torch.manual_seed(0)
+    down, up = torch.randn(4, inputs), torch.randn(outputs, 4)
+    file = tmp_path / "kohya.safetensors"
+    alpha = torch.tensor(2.0)
+    save_file({f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": alpha}, file)
+    factors = read("a", "a", file, converted).factors
+    assert sorted(factors) == sorted(layers)
+    whole = np.concatenate([factors[layer].up @ factors[layer].down for layer in layers])
+    np.testing.assert_allclose(whole, (0.5 * up @ down).numpy(), atol=1e-3)
