@@ -21,7 +21,7 @@ def load(opening: Opening) -> Model:
     return open_pipeline(opening.folder, opening.placement, opening.version.name)
 
 
-def graphs(config: Mapping[str, Any], folder: Path) -> dict[str, GraphSpec]:
+def graphs(config: Mapping[str, Any], folder: Path) -> Mapping[str, GraphSpec]:
     """The UNet's or transformer's. FAILED_PRECONDITION without torch or diffusers."""
     try:
         from services.diffusion.pipelines import exporting

@@ -23,8 +23,8 @@ _PROFILE_SECONDS = 4.0
 class OnnxDenoiser:
     """Implements ``services.diffusion.engine.Denoiser``.
 
-    Rows without adapters have a graph of their own, for that is faster. In the other one a row whose selection
-    is all 0 gets the same to the bit.
+    Rows without adapters have a graph of their own, for that is faster. In the other one a row whose
+    selection is all 0 gets the same to the bit.
     """
 
     def __init__(self, plain: Runtime, open_adapted: Callable[[], Runtime], stacks: Stacks) -> None:

@@ -17,7 +17,7 @@ class Reader:
     """May be used from several threads at once."""
 
     def __init__(self, tokenizer: Path, tower: Runtime) -> None:
-        """The tokenizer's file cuts texts to what the encoder reads. Raises ValueError for one that does not."""
+        """Raises ValueError for a tokenizer that does not cut texts to what the encoder reads."""
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         if self._tokenizer.truncation is None:
             raise ValueError(f"{tokenizer.name} does not say how many tokens the text encoder reads")
