@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from services.diffusion.schedulers.levels import Array, Floats, Levels, shares
-from services.diffusion.schedulers.walk import Call, Noise, Path, Walk, clean_of, question, spaced
+from services.diffusion.schedulers.walk import Call, Noise, Path, Walk, clean_of, noise_of, question, spaced
 
 
 def ddpm_path(levels: Levels, steps: int) -> Path:
@@ -47,14 +47,21 @@ def _posterior(call: Call, clean: Array, sigma: float) -> tuple[Array, float]:
 
 
 def ddim(levels: Levels, path: Path, x: Array, noise: Noise, eta: float = 0.0) -> Walk:
-    """``eta`` is the share of fresh noise: none at 0, as much as DDPM's at 1 (Song et al., equation 16)."""
+    """``eta`` is the share of fresh noise: none at 0, as much as DDPM's at 1 (Song et al., equation 16).
+
+    With ``use_clipped_model_output`` in the levels' config, noise is what the sample holds beside the picture
+    as it was cut; else what the network says, which with guidance leaves a grain behind.
+    """
     for step in range(path.steps):
         call = question(x, path, step)
         output = yield call
         clean = clean_of(levels, call, output)
         signal, noise_share = shares(float(path.sigmas[step + 1]))
         fresh = eta * noise_share / call.noise_share * math.sqrt(1 - (call.signal / signal) ** 2)
-        kept = levels.prediction.noise(call.sample, output, call.signal, call.noise_share)
+        if levels.config.get("use_clipped_model_output"):
+            kept = noise_of(call, clean)
+        else:
+            kept = levels.prediction.noise(call.sample, output, call.signal, call.noise_share)
         x = (signal * clean + math.sqrt(noise_share**2 - fresh**2) * kept).astype(np.float32)
         if fresh > 0:
             x += np.float32(fresh) * noise(step)

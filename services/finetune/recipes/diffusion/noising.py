@@ -28,6 +28,7 @@ def cosine_levels() -> dict[str, Any]:
         "prediction_type": "v_prediction",
         "timestep_spacing": "trailing",
         "clip_sample": True,
+        "use_clipped_model_output": True,
     }
 
 
