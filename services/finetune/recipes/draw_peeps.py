@@ -3,7 +3,7 @@
 python -m services.finetune.recipes.draw_peeps --count 76000 --size 64 --work var/node --out var/peeps
 
 Needs Node.js and the npm registry. Seed 0 gives the avatars that are held out: others never repeat them.
-What the shipped models learnt from: 76 000 at 64 pixels with seed 1, for the upscaler 5000 at 128 with seed 2.
+The shipped models learnt from 76 000 at 64 pixels, seed 1; the upscaler from 5000 at 128 pixels, seed 2.
 Those of the repository were drawn with --count 500 --seed 0 --size 128 --pack.
 """
 
