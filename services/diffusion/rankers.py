@@ -1,4 +1,4 @@
-"""Loads text-image embedders, which rank images; the tokenizer service is where they are asked for vectors."""
+"""Loads text-image embedders, which rank images; for vectors the tokenizer service is asked."""
 
 from __future__ import annotations
 

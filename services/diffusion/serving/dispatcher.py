@@ -155,9 +155,10 @@ class Dispatcher:
         if stepped := outcome.stepped.get(image):
             job.tell(Stepped(image.index, stepped.step, stepped.noise_level, stepped.preview))
         if painting.result is not None:
+            image.is_done = True
             self._fairness.remove(image)
             self._metrics.images_generated.labels(job.order.model.name).inc()
-            if all(each.painting is not None and each.painting.is_finished for each in job.images):
+            if all(each.is_done for each in job.images):
                 figures.ended = time.monotonic()
                 self._leave(job)
             job.tell(Finished(image.index, painting.result))
@@ -174,15 +175,15 @@ class Dispatcher:
         job.tell(error)
 
     def _count_cancelled(self, job: Job) -> None:
-        unfinished = [each for each in job.images if not (each.painting and each.painting.is_finished)]
-        self._metrics.images_cancelled.labels(job.order.model.name).inc(len(unfinished))
+        unfinished = sum(not each.is_done for each in job.images)
+        self._metrics.images_cancelled.labels(job.order.model.name).inc(unfinished)
 
     def _leave(self, job: Job) -> None:
         """Free what the job has."""
         job.is_over = True
         del self._jobs[job]
         for image in job.images:
-            if not (image.painting and image.painting.is_finished):
+            if not image.is_done:
                 self._fairness.remove(image)
         self._return_adapters(job)
         self._work.set()

@@ -76,6 +76,8 @@ class Image:
     index: int
     painting: Painting | None = None
     """None until its first call."""
+    is_done: bool = False
+    """Whether its caller was told that it is finished."""
 
     @property
     def calls_left(self) -> int:
