@@ -174,3 +174,7 @@ class Ranker(Protocol):
     def scores(self, prompt: str, pictures: Rows[Pixels]) -> Rows[float]:
         """The cosine of text and picture, for each picture."""
         ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from services.common.errors import unsupported
 from services.common.export.exporter import StoreExporter
+from services.common.export.graph import GraphSpec
 from services.common.residency.failures import load_failures
 from services.common.store import Kind, ModelVersion
 from services.diffusion.engine import Ranker
@@ -46,4 +49,14 @@ class RankerLoader:
         model.scores("a", [np.zeros((32, 32, 3), np.uint8)])
 
     def close(self, model: Ranker) -> None:
-        """Goes with the last reference."""
+        """Let go of its graphs."""
+        model.close()
+
+
+def graphs_of_ranker(version: ModelVersion, folder: Path) -> Mapping[str, GraphSpec]:
+    """The embedder's graphs, the same that the tokenizer service makes. FAILED_PRECONDITION without torch."""
+    try:
+        from services.common.text_image.graphs import clip_graphs
+    except ModuleNotFoundError as error:
+        raise unsupported(f"exporting needs {error.name}: install the 'train' extra") from None
+    return clip_graphs(folder)

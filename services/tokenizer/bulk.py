@@ -11,18 +11,23 @@ R = TypeVar("R")
 
 PIECE = 512
 """Inputs tokenised and queued together: enough to sort by length, few enough to begin at once."""
-AT_WORK = 4 * PIECE
+PICTURES = 16
+"""The same for models of pictures: one takes up to a second to read, and is much larger than a text's ids."""
+_PIECES = 4
+AT_WORK = _PIECES * PIECE
 """Inputs of one call that are tokenised, queued or running; meanwhile no more is read from the caller."""
 
 
 async def in_pieces(
-    source: AsyncIterator[Sequence[T]], work: Callable[[int, Sequence[T]], Awaitable[R]]
+    source: AsyncIterator[Sequence[T]],
+    work: Callable[[int, Sequence[T]], Awaitable[R]],
+    size: int = PIECE,
 ) -> AsyncGenerator[R, None]:
     """Results of ``work(index of the first input, inputs)`` for what ``source`` gives, cut into pieces.
 
     An error of ``source`` or ``work`` ends everything and is raised here.
     """
-    room = _Room(AT_WORK)
+    room = _Room(_PIECES * size)
     begun: asyncio.Queue[tuple[asyncio.Task[R], int] | None] = asyncio.Queue()
     tasks: set[asyncio.Task[R]] = set()
 
@@ -30,8 +35,8 @@ async def in_pieces(
         try:
             first = 0
             async for inputs in source:
-                for start in range(0, len(inputs), PIECE):
-                    piece = inputs[start : start + PIECE]
+                for start in range(0, len(inputs), size):
+                    piece = inputs[start : start + size]
                     await room.take(len(piece))
                     task = asyncio.ensure_future(work(first + start, piece))
                     tasks.add(task)
@@ -43,10 +48,10 @@ async def in_pieces(
     reader = asyncio.create_task(read())
     try:
         while (entry := await begun.get()) is not None:
-            task, size = entry
+            task, count = entry
             result = await task
             tasks.discard(task)
-            room.give_back(size)
+            room.give_back(count)
             yield result
         await reader
     finally:

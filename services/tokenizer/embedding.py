@@ -11,10 +11,10 @@ from typing import TypeVar
 import numpy as np
 
 from services.common.batcher import Served
-from services.common.errors import Reason, ServiceError
+from services.common.errors import Reason, ServiceError, unsupported
 from services.common.metrics import Metrics
 from services.common.work import Work
-from services.tokenizer.bulk import in_pieces, once
+from services.tokenizer.bulk import PICTURES, PIECE, in_pieces, once
 from services.tokenizer.engine import Embedder, EmbedOptions, Engine, Floats, Input, Precision, Row, finish
 from services.tokenizer.meter import Meter
 from services.tokenizer.queues import RowQueues
@@ -69,12 +69,14 @@ class Embedding:
         normalize = model.normalize if options.normalize is None else options.normalize
 
         async def embed(first: int, inputs: Sequence[Input]) -> Piece:
+            if not model.reads_pictures:
+                refuse_pictures(model.name, inputs)
             prepare = partial(model.prepare, inputs, options)
             rows, served = await self._rows(model, prepare, precision, first == 0, meter, deadline)
             vectors = [finish(each.value, options.dimensions, normalize) for each in served]
             return Piece(first, rows, vectors)
 
-        return in_pieces(source, embed)
+        return in_pieces(source, embed, PICTURES if model.reads_pictures else PIECE)
 
     async def scores(
         self,
@@ -123,6 +125,13 @@ async def _patiently(submit: Callable[[], Awaitable[T]], may_refuse: bool) -> T:
             if may_refuse or error.reason is not Reason.OVERLOADED:
                 raise
             await asyncio.sleep(min(error.retry_after or _LONGEST_PAUSE, _LONGEST_PAUSE))
+
+
+def refuse_pictures(model: str, inputs: Sequence[Input]) -> None:
+    """FAILED_PRECONDITION where one is among the inputs of a model that reads texts only."""
+    for each in inputs:
+        if each.image is not None:
+            raise unsupported(f"{each.field}.image: model {model!r} reads texts, not pictures")
 
 
 def compare(left: Sequence[Floats], right: Sequence[Floats], cosine: bool) -> Floats:

@@ -12,7 +12,7 @@ from services.common.errors import invalid, unsupported
 from services.common.rpc.usage import Context, accepted, deadline_of, report
 from services.common.work import Work
 from services.tokenizer import replies
-from services.tokenizer.embedding import Embedding, Piece, compare
+from services.tokenizer.embedding import Embedding, Piece, compare, refuse_pictures
 from services.tokenizer.encoders.encoder import CrossEncoder
 from services.tokenizer.engine import Embedder, EmbedOptions, Input, Precision, Reranker, Row, Truncation
 from services.tokenizer.meter import Meter
@@ -199,6 +199,7 @@ def _first_of(names: Sequence[str], prompts: Mapping[str, str]) -> str:
 
 
 def _check_texts(model: str, inputs: Sequence[Input]) -> None:
+    refuse_pictures(model, inputs)
     for each in inputs:
         if each.ids is not None:
             raise unsupported(f"{each.field}: model {model!r} reads pairs of texts, not ids")

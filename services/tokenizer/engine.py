@@ -52,12 +52,14 @@ class EmbedOptions:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One thing to embed: a text, or ids without the tokens that the model's template adds."""
+    """One thing to embed: a text, ids without the tokens that the model's template adds, or a picture."""
 
     field: str
     """Where it stands in the request, for errors."""
     text: str = ""
     ids: Sequence[int] | None = None
+    image: bytes | None = None
+    """A picture's file, not looked into yet."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +71,15 @@ class Row:
     """Which of a pair's texts each id belongs to; empty for models that do not ask."""
     pooling: Pooling = Pooling.MEAN
     truncated: bool = False
+    picture: npt.NDArray[np.uint8] | None = None
+    """What the model sees of a picture; there are no ids then."""
+    weight: int = 0
+    """The tokens that it takes as long as, where it has none itself."""
+
+    @property
+    def cost(self) -> float:
+        """In tokens."""
+        return float(self.weight or len(self.ids))
 
 
 class Engine(Protocol):
@@ -92,6 +103,8 @@ class Embedder(Engine, Protocol):
     normalize: bool
     """Whether vectors are scaled to length 1 unless a request says otherwise."""
     prompts: Mapping[str, str]
+    reads_pictures: bool
+    """Whether inputs may be pictures; ``prepare`` of others gets none."""
 
     def prepare(self, inputs: Sequence[Input], options: EmbedOptions) -> list[Row]:
         """Rows of inputs. Raises INVALID_ARGUMENT naming the field of one that cannot be read."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
 
 from services.common import families
 from services.common.residency.failures import load_failures
@@ -11,11 +16,12 @@ from services.common.store import Kind, ModelStore, ModelVersion
 from services.tokenizer import families as own
 from services.tokenizer.encoders.encoder import CrossEncoder, Encoder
 from services.tokenizer.encoders.opening import ENCODERS, EncoderOpener
+from services.tokenizer.encoders.text_image import TextImageEncoder
 from services.tokenizer.engine import EmbedOptions, Input, Truncation
 from services.tokenizer.tokens.encoding import Encoding, Specials
 from services.tokenizer.words.embedder import WordEmbedder
 
-Model = Encoding | WordEmbedder | Encoder | CrossEncoder
+Model = Encoding | WordEmbedder | Encoder | CrossEncoder | TextImageEncoder
 
 
 class ModelLoader:
@@ -29,9 +35,11 @@ class ModelLoader:
         self._encoders = encoders
 
     def memory_bytes(self, version: ModelVersion, path: Path) -> int:
-        """The family's estimate from the sizes of the files."""
-        family = families.load(own, version.manifest.family)
-        return int(family.BYTES_PER_FILE_BYTE * version.manifest.size_bytes)
+        """The family's estimate from the files' sizes; encoders compute in 32 bits, whatever they hold."""
+        manifest = version.manifest
+        each = families.load(own, manifest.family).BYTES_PER_FILE_BYTE
+        widened = manifest.kind in ENCODERS and _dtype(manifest.config) in {"float16", "bfloat16"}
+        return int(each * manifest.size_bytes * (2 if widened else 1))
 
     def load(self, version: ModelVersion, path: Path) -> Model:
         """The model in ``path``. FAILED_PRECONDITION, LOAD_FAILED, when the files make none."""
@@ -45,9 +53,11 @@ class ModelLoader:
 
     def warm_up(self, model: Model) -> None:
         """Run it once. A model that cannot is not fit to serve: its error is raised."""
-        if isinstance(model, Encoder):
-            rows = model.prepare([Input("warm_up", "a"), Input("warm_up", "a b")], EmbedOptions())
-            model.run(rows, model.precisions[0])
+        if isinstance(model, Encoder | TextImageEncoder):
+            inputs = [Input("warm_up", "a"), Input("warm_up", "a b")]
+            if model.reads_pictures:
+                inputs.append(Input("warm_up", image=_dot()))
+            model.run(model.prepare(inputs, EmbedOptions()), model.precisions[0])
         elif isinstance(model, CrossEncoder):
             pair = model.prepare_pairs(Input("warm_up", "a"), [Input("warm_up", "b")], Truncation.END)
             model.run(pair, model.precisions[0])
@@ -58,14 +68,14 @@ class ModelLoader:
 
     def close(self, model: Model) -> None:
         """Let go of its graphs; what else there is goes with the last reference."""
-        if isinstance(model, Encoder | CrossEncoder | WordEmbedder):
+        if isinstance(model, Encoder | CrossEncoder | TextImageEncoder | WordEmbedder):
             model.close()
 
 
 class TokenizerLoader:
     """Loads only the tokenizers of models that other services run, or that would be large to load whole."""
 
-    kinds: frozenset[str] = frozenset({Kind.LANGUAGE_MODEL, Kind.TEXT_IMAGE_EMBEDDER, *ENCODERS})
+    kinds: frozenset[str] = frozenset({Kind.LANGUAGE_MODEL, *ENCODERS})
 
     def memory_bytes(self, version: ModelVersion, path: Path) -> int:
         """From the size of the tokenizer's file alone."""
@@ -85,6 +95,18 @@ class TokenizerLoader:
 
     def close(self, model: Encoding) -> None:
         """Goes with the last reference."""
+
+
+def _dtype(config: Mapping[str, Any]) -> str:
+    """Of the weights' file; "torch_dtype" where transformers of before 2025 wrote it."""
+    return str(config.get("dtype") or config.get("torch_dtype") or "")
+
+
+def _dot() -> bytes:
+    """A picture of one pixel."""
+    file = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(file, "PNG")
+    return file.getvalue()
 
 
 def _derives_nothing(target: str, build: object) -> Path:

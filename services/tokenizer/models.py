@@ -11,6 +11,7 @@ from services.common.errors import Reason, ServiceError, unsupported
 from services.common.residency import ModelManager
 from services.common.store import Kind, ModelVersion
 from services.tokenizer.encoders.encoder import CrossEncoder, Encoder
+from services.tokenizer.encoders.text_image import TextImageEncoder
 from services.tokenizer.engine import Embedder
 from services.tokenizer.loader import Model
 from services.tokenizer.settings import TokenizerSettings
@@ -45,7 +46,9 @@ class Models:
         wanted = reference or self._settings.default_encoding
         if await self._is_encoding(wanted):
             async with self._own.use(wanted) as resident:
-                assert not isinstance(resident.model, WordEmbedder | Encoder | CrossEncoder)
+                assert not isinstance(
+                    resident.model, WordEmbedder | Encoder | CrossEncoder | TextImageEncoder
+                )
                 yield Held(resident.model, resident.version)
         else:
             async with self._tokenizers.use(wanted) as tokenizer:
@@ -55,15 +58,15 @@ class Models:
     async def embedder(self, reference: str) -> AsyncIterator[Held[Embedder]]:
         """A model that turns inputs into vectors. FAILED_PRECONDITION for one that does not."""
         async with self._own.use(reference or self._settings.default_model) as resident:
-            if not isinstance(resident.model, Encoder | WordEmbedder):
+            if not isinstance(resident.model, Encoder | TextImageEncoder | WordEmbedder):
                 raise _other_kind(resident.version, "does not embed")
             yield Held(resident.model, resident.version)
 
     @contextlib.asynccontextmanager
-    async def ranker(self, reference: str) -> AsyncIterator[Held[Encoder | WordEmbedder | CrossEncoder]]:
+    async def ranker(self, reference: str) -> AsyncIterator[Held[Embedder | CrossEncoder]]:
         """A model that says how well documents answer a query."""
         async with self._own.use(reference or self._settings.default_model) as resident:
-            if not isinstance(resident.model, Encoder | WordEmbedder | CrossEncoder):
+            if not isinstance(resident.model, Encoder | TextImageEncoder | WordEmbedder | CrossEncoder):
                 raise _other_kind(resident.version, "does not rank")
             yield Held(resident.model, resident.version)
 

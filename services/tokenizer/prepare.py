@@ -15,9 +15,9 @@ from services.tokenizer.encoders.opening import ENCODERS, Device, EncoderOpener
 
 
 def maker(models: Path, store: ModelStore) -> Make:
-    """Makes and checks an encoder's graphs, in the store's own folder ``exports``."""
+    """Makes and checks a model's graphs, in the store's own folder ``exports``."""
     exporter = StoreExporter(models, family_graphs(families))
-    return EncoderOpener(store, exporter, Device("cpu", threads=1)).graphs
+    return EncoderOpener(store, exporter, Device("cpu", threads=1)).derive
 
 
 if __name__ == "__main__":

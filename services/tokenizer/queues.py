@@ -43,8 +43,8 @@ class RowQueues:
             partial(_run_rows, weakref.ref(engine), precision),
             limits,
             name=engine.name,
-            cost=_length,
-            order=_length,
+            cost=_cost,
+            order=_cost,
             metrics=self._metrics,
             model=engine.name,
         )
@@ -56,5 +56,5 @@ def _run_rows(engine: weakref.ref[Engine], precision: Precision, rows: Sequence[
     return alive.run(rows, precision)
 
 
-def _length(row: Row) -> float:
-    return float(len(row.ids))
+def _cost(row: Row) -> float:
+    return row.cost

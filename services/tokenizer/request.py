@@ -112,8 +112,8 @@ def read_input(field: str, given: v1.EmbedInput) -> Input:
     if kind == "ids":
         return Input(field, ids=list(given.ids.ids))
     if kind == "image":
-        raise unsupported(f"{field}.image: no model of this service embeds pictures yet")
-    raise invalid(field, "holds neither text nor ids")
+        return Input(field, image=given.image.data)
+    raise invalid(field, "holds neither text, ids nor an image")
 
 
 def read_options(options: v1.EmbedOptions) -> EmbedOptions:

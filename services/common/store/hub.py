@@ -33,6 +33,7 @@ from services.common.store.safety import PICKLE_SUFFIXES, SAFE_PATTERNS, SAFE_SU
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
+_TEXT_IMAGE = frozenset({"CLIPModel"})
 _CONFIGS = (INDEX_FILE, "config.json", "adapter_config.json")
 """What tells pipelines, models and adapters apart; where there are several, the first counts."""
 _LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -163,6 +164,8 @@ def _kind(file: Path, config: dict[str, Any]) -> tuple[Kind, str]:
         return Kind.LANGUAGE_MODEL, family
     if any(each.endswith("ForSequenceClassification") for each in architectures):
         return Kind.RERANKER, family
+    if not _TEXT_IMAGE.isdisjoint(architectures):
+        return Kind.TEXT_IMAGE_EMBEDDER, family
     return Kind.TEXT_EMBEDDER, family
 
 

@@ -63,6 +63,8 @@ class GraphRunner:
 class Encoder:
     """See ``services.tokenizer.engine.Embedder``."""
 
+    reads_pictures = False
+
     def __init__(self, name: str, config: EncoderConfig, reader: Reader, graphs: Graphs) -> None:
         self.name = name
         self.dimensions = config.dimensions

@@ -11,6 +11,7 @@ import transformers
 from torch import Tensor, nn
 
 from services.common.export.graph import GraphSpec
+from services.common.pretrained import load_pretrained
 from services.tokenizer.encoders.directory import read_encoder
 from services.tokenizer.encoders.family import is_reranker
 from services.tokenizer.engine import Pooling
@@ -65,14 +66,16 @@ def encoder_graph(config: Mapping[str, Any], folder: Path, type_ids: bool) -> Gr
     """The graph of the encoder or cross-encoder in ``folder``. Raises ValueError naming what does not fit."""
     inputs = _example(int(config["vocab_size"]))
     if is_reranker(config):
-        model = _load(transformers.AutoModelForSequenceClassification, folder)
+        model = load_pretrained(transformers.AutoModelForSequenceClassification, folder, _UNUSED)
         module: nn.Module = TypedPairScorer(model) if type_ids else PairScorer(model)
         if type_ids:
             inputs["token_type_ids"] = (torch.arange(_TOKENS) >= _TOKENS // 2).long().repeat(_ROWS, 1)
         outputs: tuple[str, ...] = (SCORES,)
     else:
         read = read_encoder(config, folder, _TOKENS)
-        module = SentenceEncoder(_load(transformers.AutoModel, folder), read.pooling, read.normalize)
+        module = SentenceEncoder(
+            load_pretrained(transformers.AutoModel, folder, _UNUSED), read.pooling, read.normalize
+        )
         outputs = (STATES, SENTENCE)
     dynamic = {name: {0: "batch", 1: "tokens"} for name in inputs}
     return GraphSpec(module, inputs, outputs, dynamic)
@@ -83,38 +86,6 @@ def _example(vocabulary: int) -> dict[str, Tensor]:
     mask = torch.ones_like(ids)
     mask[1, _TOKENS // 2 :] = 0
     return {"input_ids": ids, "attention_mask": mask}
-
-
-def _load(kind: Any, folder: Path) -> nn.Module:
-    """transformers draws weights at random where a checkpoint lacks them; here that is an error."""
-    logs: Any = transformers.utils.logging  # untyped
-    logs.disable_progress_bar()
-    logs.set_verbosity_error()
-    try:
-        model, report = kind.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            attn_implementation="eager",
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are reported below, by name
-        )
-    except (OSError, RuntimeError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"its weights do not fit its config.json: {_first_line(error)}") from None
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(_UNUSED))
-    mismatched = sorted(str(each[0]) for each in report["mismatched_keys"])
-    if missing or mismatched:
-        raise ValueError(
-            f"its weights do not fit its config.json: missing {missing[:5]}, "
-            f"of another shape {mismatched[:5]}"
-        )
-    return model  # type: ignore[no-any-return]
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def _pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:

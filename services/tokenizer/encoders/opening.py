@@ -18,15 +18,17 @@ from services.common.export.exporter import StoreExporter
 from services.common.runtimes import Runtime, open_runtime
 from services.common.store import Kind, ModelStore, ModelVersion
 from services.common.store.derived import facts_of
+from services.common.text_image.embedder import check_tokenizer, open_embedder
 from services.tokenizer import families as own
-from services.tokenizer.encoders.directory import read_encoder
+from services.tokenizer.encoders.directory import EncoderConfig, read_encoder
 from services.tokenizer.encoders.encoder import CrossEncoder, Encoder, Graphs
 from services.tokenizer.encoders.family import EncoderFamily
 from services.tokenizer.encoders.reading import Reader
+from services.tokenizer.encoders.text_image import TextImageEncoder
 from services.tokenizer.engine import Precision
 from services.tokenizer.families.tokenizer_json import open_tokenizer
 
-ENCODERS = frozenset({Kind.TEXT_EMBEDDER, Kind.RERANKER})
+ENCODERS = frozenset({Kind.TEXT_EMBEDDER, Kind.RERANKER, Kind.TEXT_IMAGE_EMBEDDER})
 
 _LEAST_COSINE = 0.97
 """An 8-bit graph whose vectors are further from the 32-bit ones than this is not used."""
@@ -49,7 +51,7 @@ class Device:
 
 
 class EncoderOpener:
-    """Opens encoders and cross-encoders of every family."""
+    """Opens encoders, cross-encoders and text-image embedders of every family."""
 
     def __init__(self, store: ModelStore, exporter: StoreExporter, device: Device) -> None:
         """``store`` and ``exporter`` keep the graphs under the version's digest."""
@@ -58,9 +60,11 @@ class EncoderOpener:
         self._device = device
         self._compute = threading.Lock()
 
-    def open(self, version: ModelVersion, path: Path) -> Encoder | CrossEncoder:
+    def open(self, version: ModelVersion, path: Path) -> Encoder | CrossEncoder | TextImageEncoder:
         """The engine of the version in ``path``. Raises ValueError or KeyError when the files make none."""
         manifest = version.manifest
+        if manifest.kind == Kind.TEXT_IMAGE_EMBEDDER:
+            return self._open_text_image(version, path)
         config_json: Mapping[str, Any] = manifest.config
         family = families.load(own, manifest.family).FAMILY
         assert isinstance(family, EncoderFamily), "kinds of encoders have encoder families"
@@ -74,12 +78,19 @@ class EncoderOpener:
         engine = CrossEncoder if manifest.kind == Kind.RERANKER else Encoder
         return engine(version.name, config, reader, graphs)
 
+    def derive(self, version: ModelVersion, path: Path) -> None:
+        """Make what the version is served from and is not kept yet."""
+        if version.manifest.kind == Kind.TEXT_IMAGE_EMBEDDER:
+            self._exported(version, path)
+        else:
+            self.graphs(version, path)
+
     def graphs(self, version: ModelVersion, path: Path) -> dict[Precision, Callable[[], Runtime]]:
         """How to open each graph of the version; makes those that are not kept yet.
 
         8 bits come first where they are near enough: that graph runs on the CPU only.
         """
-        exported = self._exporter.export(version, path, "onnx", False, _silent).location
+        exported = self._exported(version, path)
         source = exported / next(iter(read_export(exported).graphs.values())).file
         threads, providers = self._device.threads, self._device.providers
         openers = {Precision.FP32: partial(open_runtime, source, threads=threads, providers=providers)}
@@ -92,6 +103,20 @@ class EncoderOpener:
             return dict(openers)
         int8 = partial(open_runtime, reduced / "model.onnx", threads=threads, providers=("cpu",))
         return {Precision.INT8: int8, **openers}
+
+    def _open_text_image(self, version: ModelVersion, path: Path) -> TextImageEncoder:
+        config: Mapping[str, Any] = version.manifest.config
+        threads, providers = self._device.threads, self._device.providers
+        opened = partial(open_runtime, threads=threads, providers=providers)
+        embedder = open_embedder(config, path, self._exported(version, path), opened)
+        tokenizer = open_tokenizer(path)
+        check_tokenizer(tokenizer, embedder.sizes)
+        limits = EncoderConfig(embedder.sizes.dimensions, embedder.sizes.tokens)
+        reader = Reader(tokenizer, limits, embedder.sizes.vocabulary)
+        return TextImageEncoder(version.name, embedder, reader, self._compute)
+
+    def _exported(self, version: ModelVersion, path: Path) -> Path:
+        return self._exporter.export(version, path, "onnx", False, _silent).location
 
 
 def _reduce(source: Path, vocabulary_size: int, staged: Path) -> dict[str, Any]:

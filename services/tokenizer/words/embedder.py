@@ -17,6 +17,7 @@ class WordEmbedder:
     """See ``services.tokenizer.engine.Embedder``. A row's ids are numbers of words."""
 
     normalize = False
+    reads_pictures = False
     max_tokens = _NO_LIMIT
     precisions: tuple[Precision, ...] = (Precision.FP32,)
     prompts: Mapping[str, str] = {}

@@ -1,0 +1,1 @@
+"""Pictures in files, read the same way by every service."""

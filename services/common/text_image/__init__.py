@@ -1,0 +1,1 @@
+"""Texts and pictures in one space: CLIP models of transformers, exported as two graphs."""
