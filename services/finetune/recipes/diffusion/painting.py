@@ -24,7 +24,7 @@ _ROWS = 256
 class Manner:
     """How pictures are painted."""
 
-    scheduler: str = "ddim"
+    scheduler: str = "dpmpp_2m"
     steps: int = 20
     guidance: float = 3.0
 
