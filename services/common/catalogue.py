@@ -38,6 +38,13 @@ SERVICES: tuple[ServiceEntry, ...] = (
         grpc_services=("pequod.sampler.v1.SamplerService",),
         proto_modules=("pequod.sampler.v1.sampler_pb2",),
     ),
+    ServiceEntry(
+        name="diffusion",
+        port=50063,
+        side_port=9063,
+        grpc_services=("pequod.diffusion.v1.DiffusionService",),
+        proto_modules=("pequod.diffusion.v1.diffusion_pb2",),
+    ),
 )
 
 

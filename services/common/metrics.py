@@ -28,6 +28,7 @@ class Metrics:
         self._declare_requests()
         self._declare_models()
         self._declare_generation()
+        self._declare_images()
         self._declare_gateway()
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
@@ -89,6 +90,23 @@ class Metrics:
         self.sequences_running = self._gauge(
             "sequences_running", "Sequences in the running batch.", "service"
         ).labels(self.service)
+
+    def _declare_images(self) -> None:
+        self.active_rows = self._gauge("active_rows", "Rows in the call that runs now.", "service").labels(
+            self.service
+        )
+        self.images_generated = self._counter("images_generated", "Finished images.", "model")
+        self.images_cancelled = self._counter(
+            "images_cancelled", "Images whose caller left or whose deadline passed.", "model"
+        )
+        self.guided_rows = self._counter(
+            "guided_rows", "Rows that said what guidance leads away from.", "model"
+        )
+        self.adapter_uses = self._counter(
+            "adapter_uses",
+            "Adapters that requests began with: in the network already or not.",
+            "outcome",
+        )
 
     def _declare_gateway(self) -> None:
         self.backend_up = self._gauge("backend_up", "1 while the backend is healthy.", "service", "backend")

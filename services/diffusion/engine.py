@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -117,6 +117,10 @@ class Adapters(Protocol):
         """Raises INVALID_ARGUMENT for an adapter that is not for this model, naming both."""
         ...
 
+    def holds(self, adapter: Adapter) -> bool:
+        """Whether it is in the network already."""
+        ...
+
     def take(self, adapter: Adapter) -> int | None:
         """The place where the adapter is now, until ``leave``; None while others use all places."""
         ...
@@ -126,6 +130,7 @@ class Adapters(Protocol):
         ...
 
 
+@runtime_checkable
 class Model(Protocol):
     """A diffusion model. ``read``, ``encode`` and ``decode`` may run in several threads at once."""
 
@@ -149,6 +154,7 @@ class Model(Protocol):
         ...
 
 
+@runtime_checkable
 class Upscaler(Protocol):
     """Makes small pictures larger. May run in several threads at once."""
 
@@ -167,4 +173,8 @@ class Ranker(Protocol):
 
     def scores(self, prompt: str, pictures: Rows[Pixels]) -> Rows[float]:
         """The cosine of text and picture, for each picture."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
         ...

@@ -22,13 +22,14 @@ from services.common.rpc.server import serve, server_settings
 from services.common.settings import from_environment
 from services.common.store.settings import StoreSettings
 from services.common.threads import cap_threads, threads_for
+from services.common.work import Work
 from services.tokenizer import families
 from services.tokenizer.embedding import Embedding
 from services.tokenizer.embedding_servicer import EmbeddingServicer
 from services.tokenizer.encoders.opening import Device, EncoderOpener
 from services.tokenizer.loader import Model, ModelLoader, TokenizerLoader
 from services.tokenizer.models import Models
-from services.tokenizer.queues import RowQueues, Work
+from services.tokenizer.queues import RowQueues
 from services.tokenizer.servicer import TokenizerServicer
 from services.tokenizer.settings import TokenizerSettings
 from services.tokenizer.tokens.encoding import Encoding
@@ -55,7 +56,7 @@ class TokenizerProcess:
             store, TokenizerLoader(), Metrics(NAME), models.memory_bytes, models.load_wait
         )
         self._models = Models(self._manager, self._tokenizers, settings)
-        self._work = Work(metrics, threads, settings.max_work)
+        self._work = Work(NAME, metrics, threads, settings.max_work)
         self._embedding = Embedding(self._work, RowQueues(metrics, settings), metrics)
 
     def register(self, server: grpc.aio.Server) -> tuple[str, ...]:

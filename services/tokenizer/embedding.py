@@ -13,10 +13,11 @@ import numpy as np
 from services.common.batcher import Served
 from services.common.errors import Reason, ServiceError, unsupported
 from services.common.metrics import Metrics
+from services.common.work import Work
 from services.tokenizer.bulk import PICTURES, PIECE, in_pieces, once
 from services.tokenizer.engine import Embedder, EmbedOptions, Engine, Floats, Input, Precision, Row, finish
 from services.tokenizer.meter import Meter
-from services.tokenizer.queues import RowQueues, Work
+from services.tokenizer.queues import RowQueues
 
 T = TypeVar("T")
 

@@ -10,13 +10,13 @@ from functools import partial
 from pequod.tokenizer import v1
 from services.common.errors import invalid, unsupported
 from services.common.rpc.usage import Context, accepted, deadline_of, report
+from services.common.work import Work
 from services.tokenizer import replies
 from services.tokenizer.embedding import Embedding, Piece, compare, refuse_pictures
 from services.tokenizer.encoders.encoder import CrossEncoder
 from services.tokenizer.engine import Embedder, EmbedOptions, Input, Precision, Reranker, Row, Truncation
 from services.tokenizer.meter import Meter
 from services.tokenizer.models import Held, Models
-from services.tokenizer.queues import Work
 from services.tokenizer.request import (
     MAX_COMPARED,
     MAX_ITEMS,

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeVar, cast
 
-from services.common.batcher import Batcher, Limits, Served
+from services.common.batcher import Batcher, Limits
 from services.common.metrics import Metrics
 from services.tokenizer.engine import Engine, Floats, Precision, Row
 from services.tokenizer.settings import TokenizerSettings
 
-T = TypeVar("T")
-Job = Callable[[], Any]
 RowQueue = Batcher[Row, Floats]
-
-
-class Work:
-    """Runs jobs that need no engine in worker threads, as many at a time as there are threads."""
-
-    def __init__(self, metrics: Metrics, threads: int, max_waiting: int) -> None:
-        limits = Limits(max_rows=1, max_queue=max_waiting, workers=threads)
-        self._jobs: Batcher[Job, Any] = Batcher(_run_all, limits, name="tokenizer", metrics=metrics)
-
-    async def run(self, job: Callable[[], T], deadline: float | None) -> Served[T]:
-        """What ``job`` returns; its exception is raised. See ``Batcher.submit`` for the rest."""
-        return cast(Served[T], await self._jobs.submit(job, deadline))
-
-    async def close(self) -> None:
-        """Finish what waits."""
-        await self._jobs.close()
 
 
 class RowQueues:
@@ -67,10 +48,6 @@ class RowQueues:
             metrics=self._metrics,
             model=engine.name,
         )
-
-
-def _run_all(jobs: Sequence[Job]) -> list[Any]:
-    return [job() for job in jobs]
 
 
 def _run_rows(engine: weakref.ref[Engine], precision: Precision, rows: Sequence[Row]) -> Sequence[Floats]:

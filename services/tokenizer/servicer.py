@@ -9,10 +9,10 @@ from pequod.common.v1 import Usage
 from pequod.tokenizer import v1
 from services.common.rpc.paging import page_of
 from services.common.rpc.usage import Context, accepted, deadline_of, report
+from services.common.work import Work
 from services.tokenizer import replies
 from services.tokenizer.meter import Meter
 from services.tokenizer.models import Models
-from services.tokenizer.queues import Work
 from services.tokenizer.request import (
     MAX_ITEMS,
     Spelling,

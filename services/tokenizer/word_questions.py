@@ -10,10 +10,10 @@ from pequod.common.v1 import Usage
 from pequod.tokenizer import v1
 from services.common.errors import Code, FieldViolation, Reason, ServiceError, invalid
 from services.common.rpc.usage import Context, accepted, deadline_of, report
+from services.common.work import Work
 from services.tokenizer import replies
 from services.tokenizer.meter import Meter
 from services.tokenizer.models import Held, Models
-from services.tokenizer.queues import Work
 from services.tokenizer.request import (
     MAX_ANALOGY_WORDS,
     MAX_ITEMS,

@@ -31,6 +31,10 @@ class Places:
         self._places: dict[int, Held] = {}
         self._numbers = itertools.count()
 
+    def __contains__(self, key: str) -> bool:
+        """Whether an adapter has ranks."""
+        return key in self._held
+
     def find(self, key: str) -> Held | None:
         """One more user of an adapter that has ranks."""
         held = self._held.get(key)

@@ -36,6 +36,11 @@ class PixelModel:
         """The way back."""
         return to_pixels(painted)
 
+    def close(self) -> None:
+        """Let go of the graphs."""
+        self.denoiser.close()
+        self.reader.close()
+
 
 def to_array(picture: Pixels) -> Array:
     """[height, width, 3] of bytes -> [3, height, width] from -1 to 1."""

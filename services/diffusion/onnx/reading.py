@@ -44,3 +44,7 @@ class Reader:
         return Reading(
             Text({"text": told, "mask": shown[0]}), Text({"text": untold, "mask": shown[1]}), cut[0], cut[1]
         )
+
+    def close(self) -> None:
+        """Let go of the graph."""
+        self._tower.close()

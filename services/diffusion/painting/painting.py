@@ -40,6 +40,11 @@ class Painting:
         """Whether there is nothing left to ask."""
         return self.result is not None
 
+    @property
+    def rows(self) -> int:
+        """Of its next call."""
+        return 2 if self._steers else 1
+
     def questions(self) -> list[Question]:
         """The rows of its next call: one, or two where guidance steers."""
         texts = [self.text, self.untold] if self._steers else [self.text]

@@ -52,8 +52,8 @@ class Options:
     size: int = 64
     """Pixels of a side."""
     dimensions: int = 128
-    steps: int = 2400
-    batch: int = 192
+    steps: int = 2000
+    batch: int = 512
     rate: float = 1e-3
     decay: float = 0.05
     warm_up: int = 100

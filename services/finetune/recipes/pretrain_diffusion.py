@@ -42,6 +42,8 @@ from services.finetune.recipes.resumable import Pace, Resumable, Stateful, cosin
 from services.finetune.recipes.version import Corpus, begin, finish, publish
 
 LEVELS_FILE = "scheduler_config.json"
+DEFAULTS = {"scheduler": "dpmpp_2m", "steps": 20, "guidance_scale": 3.0}
+"""How pictures are made of it unless a request says otherwise."""
 _MEASURED_LEVELS = (50, 150, 300, 450, 600, 750, 850, 950)
 _PREVIEWS = 24
 
@@ -50,7 +52,7 @@ _PREVIEWS = 24
 class Options:
     """Training; the defaults are those of the shipped ``peeps-diffusion``."""
 
-    steps: int = 8000
+    steps: int = 2100
     batch: int = 1024
     rate: float = 1e-3
     decay: float = 0.01
@@ -171,6 +173,7 @@ def _publish(training: Training, out: Path, options: Options, course: Resumable)
         "training_seconds": round(course.seconds, 1),
     }
     config = {"unet": json.loads(json.dumps(asdict(training.config)))} | {
+        "defaults": DEFAULTS,
         "training": asdict(options),
         "curve": curve,
     }

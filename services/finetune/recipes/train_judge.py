@@ -41,8 +41,8 @@ _ROWS = 500
 class Options:
     """Training; the defaults are those of the shipped ``peeps-judge``."""
 
-    steps: int = 2400
-    batch: int = 128
+    steps: int = 5000
+    batch: int = 256
     rate: float = 2e-3
     decay: float = 0.02
     warm_up: int = 100
@@ -52,7 +52,7 @@ class Options:
     """Share of the pictures that are blurred or noisy."""
     most_noise: float = 0.1
     """Standard deviation of the most noise, where black is -1 and white 1."""
-    look_every: int = 400
+    look_every: int = 1250
     seed: int = 1
     threads: int = 1
     device: str = "auto"

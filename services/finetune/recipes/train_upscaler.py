@@ -45,7 +45,7 @@ class Options:
     """Training; the defaults are those of the shipped ``peeps-upscaler``."""
 
     steps: int = 6000
-    batch: int = 16
+    batch: int = 64
     rate: float = 1e-3
     warm_up: int = 100
     noisy: float = 0.5

@@ -14,13 +14,14 @@ from services.common.export.exporter import StoreExporter, family_graphs
 from services.common.metrics import Metrics
 from services.common.store.settings import StoreSettings
 from services.common.threads import cap_threads
+from services.common.work import Work
 from services.tokenizer import families
 from services.tokenizer.embedding import Embedding
 from services.tokenizer.encoders.encoder import Encoder
 from services.tokenizer.encoders.opening import Device, EncoderOpener
 from services.tokenizer.engine import EmbedOptions, Input, Precision
 from services.tokenizer.meter import Meter
-from services.tokenizer.queues import RowQueues, Work
+from services.tokenizer.queues import RowQueues
 from services.tokenizer.settings import TokenizerSettings
 
 
@@ -43,7 +44,9 @@ def main(folder: Path, threads: int, precision: Precision) -> None:
     # Not asyncio.Runner: it has the interpreter spell out a task's result when it lets go of Ctrl-C.
     loop = uvloop.new_event_loop()
     encoder = loop.run_until_complete(opened(folder, threads))
-    embedding = Embedding(Work(metrics, threads, settings.max_work), RowQueues(metrics, settings), metrics)
+    embedding = Embedding(
+        Work("embed", metrics, threads, settings.max_work), RowQueues(metrics, settings), metrics
+    )
 
     def encode(texts: list[str]) -> Any:
         inputs = [Input("inputs", text) for text in texts]

@@ -54,6 +54,10 @@ class Loras:
         """Raises INVALID_ARGUMENT for an adapter that is not for this network, naming both."""
         check_fits(adapter, self._name, self._places.ranks, self._sizes, self._convolutions)
 
+    def holds(self, adapter: engine.Adapter) -> bool:
+        """Whether it is in the network already."""
+        return adapter.key in self._places
+
     def take(self, adapter: engine.Adapter) -> int | None:
         """The place where the adapter is now, until ``leave``; None while others use all ranks."""
         mine = own(adapter)
