@@ -1,10 +1,11 @@
-"""``pequod embed`` and ``rank``: vectors of texts, and passages by how well they answer."""
+"""``pequod embed`` and ``rank``: vectors of texts and pictures, and passages by how well they answer."""
 
 from __future__ import annotations
 
 import enum
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from gateway.cli import output
 from gateway.cli.connection import connect
+from pequod.common.v1 import Image
 from pequod.tokenizer.v1 import (
     PRECISION_FP32,
     PRECISION_INT8,
@@ -48,7 +50,11 @@ Precision = Annotated[PrecisionChoice | None, typer.Option(help="Number format. 
 
 
 def embed(
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT…", help="Texts to embed.")],
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT…", help="Texts to embed.")] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(help="Picture to embed, for models such as peeps-clip.", exists=True, dir_okay=False),
+    ] = None,
     model: Model = "",
     dimensions: Annotated[
         int, typer.Option(help="Keep the first so many; 0 keeps all.", min=0, max=_MOST)
@@ -57,17 +63,23 @@ def embed(
     prompt: Annotated[str, typer.Option(help="Prefix from the model's configuration, by its name.")] = "",
     as_json: output.Json = False,
 ) -> None:
-    """Show the vectors of TEXTs, and how alike they are."""
+    """Show the vectors of TEXTs and pictures, and how alike they are."""
+    names, inputs = list(texts or ()), [EmbedInput(text=text) for text in texts or ()]
+    for file in image or ():
+        names.append(file.name)
+        inputs.append(EmbedInput(image=Image(data=file.read_bytes())))
+    if not inputs:
+        raise typer.BadParameter("give a TEXT or an --image")
     options = EmbedOptions(dimensions=dimensions, prompt_name=prompt, precision=_PRECISIONS[precision])
-    request = EmbedRequest(model=model, inputs=[EmbedInput(text=text) for text in texts], options=options)
+    request = EmbedRequest(model=model, inputs=inputs, options=options)
     with connect() as client:
         reply = client.embeddings.Embed(request)
     if as_json:
         output.message_json(reply)
         return
-    _show_vectors(texts, reply)
-    if len(texts) > 1:
-        _show_cosines(texts, [list(each.values) for each in reply.embeddings])
+    _show_vectors(names, reply)
+    if len(names) > 1:
+        _show_cosines(names, [list(each.values) for each in reply.embeddings])
 
 
 def rank(
@@ -102,7 +114,7 @@ def _show_vectors(texts: Sequence[str], reply: EmbedResponse) -> None:
         more = " …" if len(each.values) > _SHOWN_NUMBERS else ""
         norm = math.sqrt(sum(value * value for value in each.values))
         rows.append((_short(text), f"{each.input_tokens}", first + more, f"{norm:.4f}"))
-    output.table(("text", "tokens#", f"{reply.dimensions} dimensions", "norm#"), rows)
+    output.table(("input", "tokens#", f"{reply.dimensions} dimensions", "norm#"), rows)
 
 
 def _show_cosines(texts: Sequence[str], vectors: Sequence[Sequence[float]]) -> None:

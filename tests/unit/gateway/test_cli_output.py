@@ -111,6 +111,20 @@ def test_texts_are_shown_as_they_are_on_one_line(embedded, capsys):
     assert shown.splitlines()[-1].split()[-2:] == ["0.707", "1.000"]
 
 
+def test_pictures_come_after_texts_under_their_names(monkeypatch, tmp_path, capsys):
+    asked = []
+
+    def reply(request):
+        asked.extend(request.inputs)
+        return EmbedResponse(embeddings=[Embedding(values=[1.0, 0.0])] * len(request.inputs), dimensions=2)
+
+    answering(monkeypatch, embed, embeddings=SimpleNamespace(Embed=reply))
+    (tmp_path / "face.png").write_bytes(b"a picture")
+    assert app.run(["embed", "--image", str(tmp_path / "face.png"), "a face"]) == 0
+    assert [(each.text, each.image.data) for each in asked] == [("a face", b""), ("", b"a picture")]
+    assert "face.png" in capsys.readouterr().out
+
+
 def test_many_texts_fit_a_narrow_terminal(embedded, capsys):
     assert app.run(["embed", *["a long text that goes on and on"] * 9]) == 0
     told = capsys.readouterr()
@@ -126,6 +140,8 @@ def test_many_texts_fit_a_narrow_terminal(embedded, capsys):
         (["serve", "nothing"], "nothing"),
         (["embed", "--dimensions", "4294967296", "a"], "--dimensions"),
         (["embed", "--precision", "int4", "a"], "--precision"),
+        (["embed", "--image", "/there/is/no.png"], "no.png"),
+        (["embed"], "--image"),
         (["tokens", "\udcff"], "UTF-8"),
     ],
 )
