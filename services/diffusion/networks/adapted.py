@@ -37,8 +37,9 @@ class LentLinear(nn.Module):
             return result
         down, up, selection = self._lent
         self._lent = None
-        chosen = selection.reshape(len(selection), *[1] * (x.ndim - 2), selection.shape[1])
-        return result + _product(_product(x, down) * chosen, up)
+        for _ in range(x.ndim - 2):
+            selection = selection.unsqueeze(1)
+        return result + _product(_product(x, down) * selection, up)
 
 
 class Adapted(nn.Module):
