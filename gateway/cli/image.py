@@ -15,6 +15,7 @@ from gateway.cli import output
 from gateway.cli.connection import connect
 from gateway.cli.painting import Painting
 from gateway.cli.pictures import Target, read_picture, sheet
+from gateway.cli.text import read
 from pequod.diffusion.v1 import (
     AdapterScale,
     GenerateRequest,
@@ -74,7 +75,7 @@ Rng = Annotated[
 
 
 def image(
-    prompt: Annotated[str, typer.Argument(help="What to show.")],
+    prompt: Annotated[str, typer.Argument(help="What to show; - reads standard input.")],
     out: Out = None,
     model: Model = "",
     negative: Annotated[str, typer.Option(help="What not to show.")] = "",
@@ -140,7 +141,7 @@ def image(
     shows = preview and not as_json and output.error_console().is_terminal
     request = GenerateRequest(
         model=model,
-        prompt=prompt,
+        prompt=read(prompt),
         negative_prompt=negative,
         guidance_scale=guidance,
         steps=steps,
@@ -236,7 +237,7 @@ def _paint(replies: Iterable[GenerateResponse], target: Target, count: int) -> N
     """Follow the work on the terminal; what was written is told even when the rest fails."""
     began = time.monotonic()
     rows: list[tuple[str, ...]] = []
-    smallest = _SMALL + 1
+    side = _SMALL + 1
     columns = ("file", "pixels", "seed#", "fits#", "seconds#")
     try:
         with Painting(count) as painting:
@@ -249,12 +250,12 @@ def _paint(replies: Iterable[GenerateResponse], target: Target, count: int) -> N
                 score = f"{made.score:.3f}" if made.HasField("score") else ""
                 size = f"{made.image.width} x {made.image.height}"
                 rows.append((str(written), size, f"{made.seed}", score, f"{time.monotonic() - began:.1f}"))
-                smallest = max(made.image.width, made.image.height)
+                side = max(made.image.width, made.image.height)
     finally:
         if rows:
             kept = [place for place, name in enumerate(columns) if name != "fits#" or rows[0][place]]
             output.table([columns[at] for at in kept], [[row[at] for at in kept] for row in rows])
-    if smallest <= _SMALL:
+    if side <= _SMALL:
         output.note("small pictures: --upscale 4 enlarges them")
 
 
