@@ -57,6 +57,7 @@ $(MINILM): $(INSTALLED)
 $(EXPORTED): $(STUBS) $(MINILM) $(wildcard models/*/*/model.json)
 	$(BIN)/python -m services.tokenizer.prepare --models models
 	$(BIN)/python -m services.sampler.prepare --models models
+	$(BIN)/python -m services.diffusion.prepare --models models
 	@touch $@
 
 setup: $(EXPORTED) ## Make .venv, install the locked packages, generate the stubs, import minilm

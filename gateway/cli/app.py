@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from gateway.cli import chat, embed, inspection, models, output, platform, text, tokens, words
+from gateway.cli import chat, embed, image, inspection, models, output, platform, text, tokens, words
 from pequod_client import PequodError
 
 
@@ -30,6 +30,9 @@ def build() -> typer.Typer:
     app.command("tokens")(tokens.tokens)
     app.command("embed")(embed.embed)
     app.command("rank")(embed.rank)
+    app.command("image")(image.image)
+    app.command("upscale")(image.upscale)
+    app.command("ladder")(image.ladder)
     app.add_typer(words.app, name="words")
     app.add_typer(models.app, name="models")
     return app

@@ -32,6 +32,11 @@ def note(text: str) -> None:
     error_console().print(Text(text, style="dim"), soft_wrap=True)
 
 
+def warn(text: str) -> None:
+    """A line about something that may not be as was wanted."""
+    error_console().print(Text.assemble(("warning: ", "bold yellow"), text), soft_wrap=True)
+
+
 def fail(text: str) -> None:
     """A line about what went wrong."""
     error_console().print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
@@ -68,7 +73,7 @@ def addresses(rows: Sequence[tuple[str, str, str]], seconds: float) -> None:
         "\nTry, in another terminal:\n"
         "  .venv/bin/pequod text --model moby-ngram --order 3 'THE '\n"
         '  .venv/bin/pequod tokens --encoding cl100k "Who\'d use \\"后\\" vs. \\"後\\"?"\n'
-        "  .venv/bin/pequod words analogy --plus man --plus mother --minus woman\n"
+        '  .venv/bin/pequod image "a smiling person with red hair, blue background" --upscale 4 -o out.png\n'
         "\nCtrl-C stops everything.\n\n"
     )
 

@@ -116,7 +116,7 @@ class DiffusionServicer(v1.DiffusionServiceServicer):
     async def Upscale(self, request: v1.UpscaleRequest, context: Context) -> v1.UpscaleResponse:
         """A larger picture."""
         wanted = await asyncio.to_thread(read_upscale, request)
-        async with self._upscaler(request.model) as (upscaler, version):
+        async with self._upscaler("model", request.model) as (upscaler, version):
             _check_factor("factor", upscaler, wanted.factor)
             await accepted(context)
             served = await self._lane.run(
@@ -148,7 +148,7 @@ class DiffusionServicer(v1.DiffusionServiceServicer):
             ]
             upscaler, enlarger = None, ""
             if wanted.factor > 1:
-                upscaler, by = await held.enter_async_context(self._upscaler(request.upscaler))
+                upscaler, by = await held.enter_async_context(self._upscaler("upscaler", request.upscaler))
                 _check_factor("upscale_factor", upscaler, wanted.factor)
                 enlarger = str(by)
             ranker = None
@@ -234,10 +234,10 @@ class DiffusionServicer(v1.DiffusionServiceServicer):
             yield resident.model, resident.version
 
     @contextlib.asynccontextmanager
-    async def _upscaler(self, reference: str) -> AsyncIterator[tuple[Upscaler, ModelVersion]]:
+    async def _upscaler(self, asked: str, reference: str) -> AsyncIterator[tuple[Upscaler, ModelVersion]]:
         async with self._manager.use(reference or self._defaults.upscaler) as resident:
             if not isinstance(resident.model, Upscaler):
-                raise invalid("upscaler", f"{_described(resident.version)}, no upscaler")
+                raise invalid(asked, f"{_described(resident.version)}, no upscaler")
             yield resident.model, resident.version
 
     @contextlib.asynccontextmanager

@@ -154,5 +154,5 @@ def test_the_table_of_addresses_ends_with_three_commands(capsys):
     output.addresses([("gateway gRPC", "127.0.0.1:50051", "every service")], 1.5)
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     tried = [line for line in lines if line.startswith(".venv/bin/pequod ")]
-    assert [line.split()[1] for line in tried] == ["text", "tokens", "words"]
+    assert [line.split()[1] for line in tried] == ["text", "tokens", "image"]
     assert tried[1].endswith(r'''"Who'd use \"后\" vs. \"後\"?"''')
