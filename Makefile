@@ -22,7 +22,7 @@ MINILM := models/minilm/1/model.json
 EXPORTED := $(VENV)/.exported
 BUF := npx --yes @bufbuild/buf@1.75.0
 FROZEN := protos/baseline/frozen.binpb
-SERVED := common model sampler tokenizer
+SERVED := common model sampler tokenizer diffusion
 PROTOS := $(shell find protos -name '*.proto')
 
 # The lock binds every pip call, those inside isolated builds too.

@@ -39,6 +39,7 @@ from services.finetune.recipes.peeps.pictures import pictures, pixels, save_shee
 from services.finetune.recipes.train_upscaler import MEASURED, published, quality
 from tests.bench.report import Report
 
+CONTACTS = 24
 SECTIONS = ("words", "likeness", "copies", "upscaler")
 NEEDED = {
     "words": ("model", "judge"),
@@ -247,6 +248,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--count", type=int, default=500, help="captions (%(default)s)")
     options.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="SECTION")
     options.add_argument("--sheet", type=Path, default=Path("var/eval/nearest.png"), help="(%(default)s)")
+    options.add_argument("--contact", type=Path, help="file for the pictures of the first captions")
     options.add_argument("--json", type=Path, help="file to write the figures to")
     options.add_argument("--threads", type=int, default=1, help="(%(default)s)")
     options.add_argument("--device", choices=NAMES, default="auto", help="(%(default)s)")
@@ -268,6 +270,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         options.exit(2, f"{error}\n")
     show(subject, chosen.only, found)
+    if chosen.contact:
+        save_sheet(subject.painted[:CONTACTS], chosen.contact, columns=8, enlarge=4)
     if chosen.json:
         model = subject.painter.name if "painter" in vars(subject) else ""
         facts = {"model": model, "captions": len(subject.avatars), **asdict(subject.manner)}
