@@ -43,7 +43,7 @@ class Sizes:
     crowd: crowd.Sizes
 
 
-FULL = Sizes(9, 5, crowd.Sizes(real=60, virtual=1000, seeds=5, overload=200, repeats=9))
+FULL = Sizes(5, 5, crowd.Sizes(real=60, virtual=1000, seeds=5, overload=200, repeats=9))
 QUICK = Sizes(2, 1, crowd.Sizes(real=0, virtual=100, seeds=1, overload=40, repeats=2))
 
 

@@ -45,6 +45,7 @@ class Case:
     steps: int = 20
     repeats: int = 2
     text_width: int = 768
+    compiled: bool = True
     unet: Mapping[str, Any] | None = None
     """Sizes of the UNet; None: those of Stable Diffusion 1.5, which are the defaults of its class but two."""
 
@@ -66,6 +67,8 @@ def bench_gpu(report: Report, case: Case | None = None) -> None:
             "diffusers, eager, one at a time": partial(_loop, network, case),
         }
         taken = _measured(ways, case, report)
+        if not case.compiled:
+            return
         # Last, for compiling takes its time: everything else is printed by then.
         since = time.perf_counter()
         compiled = torch.compile(network, mode="reduce-overhead" if case.device == "cuda" else "default")
