@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from statistics import median
 
 _NEAR = 1.05
 """How much more time a row may take than at best."""
@@ -16,7 +15,8 @@ def rows_and_seconds(
 ) -> tuple[int, float]:
     """(the fewest rows at which a row is about as cheap as it gets, seconds a row takes there).
 
-    ``call`` makes a call of so many rows. None is begun after ``budget_seconds``.
+    ``call`` makes a call of so many rows. None is begun after ``budget_seconds``. The least of some repeats
+    counts: what else the machine does only adds to it.
     """
     call(tried[0])  # the first call is slow: kernels are chosen, memory is taken
     begin = time.perf_counter()
@@ -24,7 +24,7 @@ def rows_and_seconds(
     for rows in tried:
         if taken and time.perf_counter() - begin > budget_seconds:
             break
-        taken[rows] = median(_timed(call, rows) for _ in range(_REPEATS)) / rows
+        taken[rows] = min(_timed(call, rows) for _ in range(_REPEATS)) / rows
     best = min(taken.values())
     chosen = next(rows for rows, each in taken.items() if each <= best * _NEAR)
     return chosen, taken[chosen]
