@@ -114,9 +114,9 @@ bench-images: setup ## Measure image generation (ONLY=, PLATFORM=host:port, REQU
 	$(BIN)/python -m tests.bench.bench_images $(if $(ONLY),--only $(ONLY)) $(if $(PLATFORM),--platform $(PLATFORM)) \
 		$(if $(REQUESTS),--requests $(REQUESTS)) $(if $(QUICK),--quick)
 
-eval-images: setup ## Measure what peeps-diffusion paints and the upscaler (DATA=folder learnt from, MODEL=folder, ONLY=, JSON=file)
+eval-images: setup ## Measure what peeps-diffusion paints and the upscaler (DATA=folder learnt from, MODEL=folder, ONLY=, JSON=, CONTACT=file)
 	$(BIN)/python -m tests.bench.eval_images $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data $(DATA)) \
-		$(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON))
+		$(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON)) $(if $(CONTACT),--contact $(CONTACT))
 
 freeze-protos: setup ## Freeze the contract of the areas that are served (after a breaking check)
 	$(BUF) breaking protos --against $(FROZEN)

@@ -117,6 +117,7 @@ def settings(request: Request, plan: Plan, version: ModelVersion, seed: int, ups
         "height": plan.height,
         "rng": "torch" if request.is_torch else "philox",
     }
+    editing = request.editing
     others = {
         "negative_prompt": request.prompts.negative,
         "prompt_2": request.prompts.second,
@@ -126,8 +127,9 @@ def settings(request: Request, plan: Plan, version: ModelVersion, seed: int, ups
         "guidance_end": request.steering.end if request.steering.end < 1 else None,
         "guidance_rescale": request.steering.rescale,
         "adapters": [{"adapter": name, "scale": scale} for name, scale in request.adapters],
-        "strength": request.editing.strength if request.editing else None,
-        "mask": bool(request.editing and request.editing.mask is not None),
+        "strength": editing.strength if editing else None,
+        "init_image_sha256": editing.digest if editing else "",
+        "mask_sha256": editing.mask_digest if editing and editing.mask is not None else "",
         "upscale_factor": request.factor if request.factor > 1 else None,
         "upscaler": upscaler,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import secrets
 from dataclasses import dataclass
@@ -51,6 +52,9 @@ class Editing:
     strength: float
     mask: Array | None = None
     """[1, height, width]: 1 where to paint anew."""
+    digest: str = ""
+    """SHA-256 of the picture's file."""
+    mask_digest: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +195,8 @@ def _editing(request: v1.GenerateRequest) -> Editing | None:
     strength = request.strength if request.HasField("strength") else usual
     if not 0 < strength <= 1:
         raise invalid("strength", f"must be above 0 and at most 1, got {strength:g}")
-    return Editing(picture, strength, mask)
+    digests = (hashlib.sha256(each.data).hexdigest() for each in (request.init_image, request.mask))
+    return Editing(picture, strength, mask, *digests)
 
 
 def _mask(given: Image, picture: Pixels) -> Array:
