@@ -18,6 +18,7 @@ from services.finetune.recipes import (
     pretrain_diffusion,
     train_upscaler,
 )
+from services.finetune.recipes.peeps import words
 from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
 from services.finetune.recipes.resumable import Pace, Resumable, cosine
 
@@ -60,6 +61,24 @@ def test_a_text_image_embedder_is_a_directory_of_transformers(clip):
     model = CLIPModel.from_pretrained(out)
     assert model.config.projection_dim == 16
     assert json.loads((out / "preprocessor_config.json").read_text())["size"] == {"height": 64, "width": 64}
+
+
+def test_a_text_is_read_at_its_end(clip, peeps):
+    from tokenizers import Tokenizer
+    from transformers import CLIPModel
+
+    out, _ = clip
+    model = CLIPModel.from_pretrained(out).float().eval()
+    ids, mask = words.encode(
+        Tokenizer.from_file(str(out / "tokenizer.json")),
+        ["a person, red background", "a person, blue background"],
+    )
+    with torch.no_grad():
+        read = model.text_model(torch.from_numpy(ids), torch.from_numpy(mask))
+    ends = mask.sum(1) - 1
+    last = read.last_hidden_state[torch.arange(2), torch.from_numpy(ends)]
+    torch.testing.assert_close(read.pooler_output, last)
+    assert not torch.equal(read.pooler_output[0], read.pooler_output[1])
 
 
 def test_what_was_stopped_goes_on_to_the_same_weights(clip, peeps, tmp_path, monkeypatch):

@@ -20,7 +20,9 @@ def learn(size: int, length: int, seed: int, file: Path) -> None:
     """Write the tokenizer of ``size`` tokens that cuts prompts to ``length`` of them."""
     chance = np.random.default_rng(seed)
     texts = [caption(avatar, chance) for avatar in avatars(_SAMPLE, seed)]
-    tokenizer = byte_level_bpe(texts, size, (PAD, BEGIN, END))
+    # The end must not have id 2: transformers takes that for OpenAI's old marker, and reads a text's vector
+    # at the token of the highest id, wherever that stands.
+    tokenizer = byte_level_bpe(texts, size, (PAD, END, BEGIN))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     begin, end = tokenizer.token_to_id(BEGIN), tokenizer.token_to_id(END)
     tokenizer.post_processor = processors.TemplateProcessing(
