@@ -135,6 +135,8 @@ def _virtual(model: PixelModel, lengths: Lengths, sizes: Sizes, report: Report) 
         medians = {name: Figures.median([each[name] for each in runs]) for name in runs[0]}
         where = f"{load:g} of the capacity of one at a time, {count} requests, medians of {sizes.seeds} runs"
         show(f"{title}; {where}", medians, report)
+        if lengths.loop_step is not None and load * rate > (own := capacity(lengths.loop_step)):
+            report.say(f"{LOOP.name} alone could serve {own:.2f} requests/s: its waits grow with the run")
         gains = [_gains(each) for each in runs]
         mean, p95, throughput = np.median(gains, axis=0)
         what = f"virtual time, {load:g} of capacity"

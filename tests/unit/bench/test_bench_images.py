@@ -21,6 +21,7 @@ from tests.bench.images.servers import InTurn, Shared, painter, served
 from tests.bench.images.virtual import Clock, TimedDenoiser, run
 from tests.bench.report import Report
 
+torch.set_num_threads(1)
 SHAPE = (3, 4, 4)
 LEVELS = Levels.of_config({})
 TEXT = Text({"text": np.zeros((1, 1), np.float32)})
@@ -132,7 +133,7 @@ def test_the_comparison_of_gpus_runs_through_on_a_small_network(capsys):
         "cross_attention_dim": 8,
         "attention_head_dim": 4,
     }
-    case = Case("cpu", torch.float32, 8, 2, 1, 8, compiled=False, unet=sizes)
+    case = Case("cpu", torch.float32, 8, 2, 1, (1, 2), 8, compiled=False, unet=sizes)
     bench_gpu(Report(), case)
     assert "ours, steps shared" in capsys.readouterr().out
 
