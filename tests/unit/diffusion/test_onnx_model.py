@@ -230,3 +230,15 @@ def test_as_many_rows_as_are_worth_it(monkeypatch):
     assert some[0] == 8
     slow = rows_and_seconds(device(lambda rows: 3.0), (1, 2, 4, 8), 5.0)
     assert slow == (1, pytest.approx(3.0))
+
+
+def test_rows_that_do_not_fit_into_memory_are_not_tried_again():
+    def call(rows):
+        if rows > fits:
+            raise MemoryError
+
+    fits = 3
+    assert rows_and_seconds(call, (1, 2, 4, 8), 10.0, MemoryError)[0] in (1, 2)
+    fits = 0
+    with pytest.raises(ValueError, match="a call of 1 rows does not fit into the device's memory"):
+        rows_and_seconds(call, (1, 2, 4, 8), 10.0, MemoryError)

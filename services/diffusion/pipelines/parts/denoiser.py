@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import weakref
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Rows
@@ -15,14 +14,13 @@ from torch import Tensor
 from services.diffusion.engine import Question, Text
 from services.diffusion.pipelines.parts.adapting import Loras
 from services.diffusion.pipelines.parts.placing import Place
+from services.diffusion.profile import rows_and_seconds
 from services.diffusion.schedulers.levels import Array
 
 Network = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
 """Of samples [n, channels, height, width], timesteps [n] and what texts have: what it says, as samples."""
 
 _TRIED = (1, 2, 4, 8)
-_NEAR = 1.05
-"""How much more time a row may take than at best."""
 
 
 class TorchDenoiser:
@@ -70,26 +68,9 @@ class TorchDenoiser:
 
         No call is begun after so many ``seconds``; more rows than the memory holds are not tried again.
         """
-        self._timed(question, 1)  # the first call is slow: kernels are chosen
-        taken: dict[int, float] = {}
-        begin = time.perf_counter()
-        for count in (rows,) if rows else _TRIED:
-            if taken and time.perf_counter() - begin > seconds:
-                break
-            try:
-                taken[count] = self._timed(question, count)
-            except torch.cuda.OutOfMemoryError:
-                torch.cuda.empty_cache()
-                break
-        if not taken:
-            raise ValueError(f"a call of {rows or 1} rows does not fit into the device's memory")
-        best = min(taken.values())
-        self.rows = next(count for count, each in taken.items() if each <= best * _NEAR)
-        self.seconds_per_row = taken[self.rows]
+        tried = (rows,) if rows else _TRIED
+        self.rows, self.seconds_per_row = rows_and_seconds(
+            lambda count: self.predict([question] * count), tried, seconds, torch.cuda.OutOfMemoryError
+        )
+        torch.cuda.empty_cache()  # of rows that did not fit; does nothing without a GPU
         self._least = self.rows if is_exact else 1
-
-    def _timed(self, question: Question, rows: int) -> float:
-        """Seconds per row of one call; its answer is on the CPU when it ends."""
-        begin = time.perf_counter()
-        self.predict([question] * rows)
-        return (time.perf_counter() - begin) / rows
