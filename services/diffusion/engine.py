@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from services.diffusion.profile import Profile
 from services.diffusion.schedulers.levels import Array, Levels
 
 Pixels = npt.NDArray[np.uint8]
@@ -41,8 +42,8 @@ class Denoiser(Protocol):
 
     rows: int
     """The most rows of a call: more are no faster."""
-    seconds_per_row: float
-    """How long a row of a full call takes, as measured when the model was loaded."""
+    profile: Profile
+    """How long calls take, as measured when the model was loaded."""
 
     def predict(self, questions: Rows[Question]) -> Rows[Array]:
         """What the network says of each row, [channels, height, width]; all rows have one shape."""

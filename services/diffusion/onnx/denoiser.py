@@ -12,7 +12,7 @@ import numpy.typing as npt
 from services.common.runtimes import Runtime
 from services.diffusion.adapters.stacks import Stacks
 from services.diffusion.engine import Question
-from services.diffusion.profile import rows_and_seconds
+from services.diffusion.profile import Profile, measured
 from services.diffusion.schedulers.levels import Array
 
 OUTPUT = "output"
@@ -33,7 +33,7 @@ class OnnxDenoiser:
         self._stacks = stacks
         self._fewest = 1
         self.rows = TRIED[-1]
-        self.seconds_per_row = 0.0
+        self.profile = Profile(self.rows, {self.rows: 0.0})
 
     def predict(self, questions: Rows[Question]) -> Rows[Array]:
         """What the network says of each row, [channels, height, width]."""
@@ -62,9 +62,8 @@ class OnnxDenoiser:
     def measure(self, question: Question, rows: int) -> None:
         """Find how many rows a call is to have, unless ``rows`` says; check that company changes no bit."""
         tried = (rows,) if rows else TRIED
-        self.rows, self.seconds_per_row = rows_and_seconds(
-            lambda count: self.predict([question] * count), tried, _PROFILE_SECONDS
-        )
+        self.profile = measured(lambda count: self.predict([question] * count), tried, _PROFILE_SECONDS)
+        self.rows = self.profile.rows
         if not self._is_exact(question):
             self._fewest = (
                 self.rows

@@ -214,4 +214,4 @@ class Dispatcher:
         return image.calls_left * order.rows * self._row_seconds(order.model)
 
     def _row_seconds(self, model: Model) -> float:
-        return self._seconds_per_row.get(model, model.denoiser.seconds_per_row)
+        return self._seconds_per_row.get(model, model.denoiser.profile.seconds_per_row)

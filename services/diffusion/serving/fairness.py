@@ -42,24 +42,32 @@ class Fairness:
         return list(self._in_turn({caller: account.used for caller, account in self._accounts.items()}))
 
     def choose(self, fits: Callable[[Image], bool]) -> list[Image]:
-        """Images for the next call: as many as their model takes rows, and one at least if one ``fits``.
+        """Images for the next call: as many as are worth it, and one at least if one ``fits``.
 
         All of one model and one shape: those of the first that is chosen. They are charged for it.
         """
         used = {caller: account.used for caller, account in self._accounts.items()}
         chosen: list[Image] = []
-        taken = 0
+        taken = rows = 0
         for image in self._in_turn(used):
-            needs, rows = image.job.order.rows, image.job.order.model.denoiser.rows
+            needs = image.job.order.rows
             has_room = not chosen or (taken + needs <= rows and _kind(image) == _kind(chosen[0]))
             if not has_room or not fits(image):
                 continue
+            if not chosen:
+                rows = self._worth(image)
             chosen.append(image)
             taken += needs
             self._accounts[image.job.order.caller].used += needs
             if taken >= rows:
                 break
         return chosen
+
+    def _worth(self, first: Image) -> int:
+        """Rows of a call that begins with an image, with all that could share it waiting."""
+        images = (each for account in self._accounts.values() for each in account.images)
+        waiting = sum(each.job.order.rows for each in images if _kind(each) == _kind(first))
+        return first.job.order.model.denoiser.profile.worth(waiting)
 
     def _in_turn(self, used: dict[str, float]) -> Iterator[Image]:
         """Image by image from the caller that has used least, each counted as it comes."""

@@ -13,6 +13,7 @@ from unittest.mock import patch
 import numpy as np
 
 from services.diffusion.engine import Question
+from services.diffusion.profile import Profile
 from services.diffusion.schedulers.levels import Array
 from services.diffusion.serving import call, dispatcher
 
@@ -79,7 +80,9 @@ class TimedDenoiser:
     def __init__(self, clock: Clock, seconds: Mapping[int, float], rows: int) -> None:
         """``seconds``: of calls by their rows."""
         self.rows = rows
-        self.seconds_per_row = seconds[rows] / rows
+        self.profile = Profile(
+            rows, {count: each / count for count, each in seconds.items() if count <= rows}
+        )
         self._clock, self._seconds = clock, seconds
 
     def predict(self, questions: Rows[Question]) -> Rows[Array]:

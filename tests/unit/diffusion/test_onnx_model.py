@@ -20,7 +20,7 @@ from services.diffusion.engine import Question, Text
 from services.diffusion.networks.graphs import graphs_of, network_of
 from services.diffusion.networks.unet import Config, Unet
 from services.diffusion.onnx.denoiser import OnnxDenoiser
-from services.diffusion.profile import rows_and_seconds
+from services.diffusion.profile import Profile, measured
 
 RANKS, TOKENS = 8, 6
 CONFIG = Config(size=8, widths=(32, 32), blocks=1, attends=(False, True), text_width=32)
@@ -222,14 +222,14 @@ def test_as_many_rows_as_are_worth_it(monkeypatch):
 
         return call
 
-    linear = rows_and_seconds(device(lambda rows: 0.01 * rows), (1, 2, 4, 8), 10.0)
-    assert linear == (1, pytest.approx(0.01))
-    flat = rows_and_seconds(device(lambda rows: 0.05), (1, 2, 4, 8), 10.0)
-    assert flat == (8, pytest.approx(0.05 / 8))
-    some = rows_and_seconds(device(lambda rows: 0.01 + 0.01 * max(rows, 4)), (1, 2, 4, 8), 10.0)
-    assert some[0] == 8
-    slow = rows_and_seconds(device(lambda rows: 3.0), (1, 2, 4, 8), 5.0)
-    assert slow == (1, pytest.approx(3.0))
+    linear = measured(device(lambda rows: 0.01 * rows), (1, 2, 4, 8), 10.0)
+    assert (linear.rows, linear.seconds_per_row) == (1, pytest.approx(0.01))
+    flat = measured(device(lambda rows: 0.05), (1, 2, 4, 8), 10.0)
+    assert (flat.rows, flat.seconds_per_row) == (8, pytest.approx(0.05 / 8))
+    some = measured(device(lambda rows: 0.01 + 0.01 * max(rows, 4)), (1, 2, 4, 8), 10.0)
+    assert some.rows == 8
+    slow = measured(device(lambda rows: 3.0), (1, 2, 4, 8), 5.0)
+    assert (slow.rows, slow.seconds_per_row) == (1, pytest.approx(3.0))
 
 
 def test_rows_that_do_not_fit_into_memory_are_not_tried_again():
@@ -238,7 +238,19 @@ def test_rows_that_do_not_fit_into_memory_are_not_tried_again():
             raise MemoryError
 
     fits = 3
-    assert rows_and_seconds(call, (1, 2, 4, 8), 10.0, MemoryError)[0] in (1, 2)
+    assert measured(call, (1, 2, 4, 8), 10.0, MemoryError).rows in (1, 2)
     fits = 0
     with pytest.raises(ValueError, match="a call of 1 rows does not fit into the device's memory"):
-        rows_and_seconds(call, (1, 2, 4, 8), 10.0, MemoryError)
+        measured(call, (1, 2, 4, 8), 10.0, MemoryError)
+
+
+def test_few_are_served_one_after_the_other_and_many_together():
+    processor = Profile(8, {1: 19.0, 2: 17.0, 4: 15.0, 8: 11.2})
+    rows = [processor.worth(waiting) for waiting in (2, 4, 8, 16, 64)]
+    assert rows == sorted(rows)
+    assert rows[-1] == 8
+    accelerator = Profile(8, {1: 8.0, 2: 4.1, 4: 2.1, 8: 1.1})
+    assert accelerator.worth(2) >= 2
+    assert accelerator.worth(8) == 8
+    linear = Profile(8, {1: 10.0, 2: 10.0, 4: 10.0, 8: 10.0})
+    assert linear.worth(1000) == 1

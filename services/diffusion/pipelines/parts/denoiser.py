@@ -14,7 +14,7 @@ from torch import Tensor
 from services.diffusion.engine import Question, Text
 from services.diffusion.pipelines.parts.adapting import Loras
 from services.diffusion.pipelines.parts.placing import Place
-from services.diffusion.profile import rows_and_seconds
+from services.diffusion.profile import Profile, measured
 from services.diffusion.schedulers.levels import Array
 
 Network = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
@@ -36,7 +36,7 @@ class TorchDenoiser:
         self._loras = loras
         self._sent: weakref.WeakKeyDictionary[Text, dict[str, Tensor]] = weakref.WeakKeyDictionary()
         self.rows = _TRIED[-1]
-        self.seconds_per_row = 0.0
+        self.profile = Profile(self.rows, {self.rows: 0.0})
         self._least = 1
 
     @torch.inference_mode()
@@ -64,13 +64,14 @@ class TorchDenoiser:
         return self._sent[text]
 
     def measure(self, question: Question, seconds: float, rows: int, is_exact: bool) -> None:
-        """Set ``rows`` (unless they are given, not 0) and ``seconds_per_row``, by calls with 1, 2, 4, 8 rows.
+        """Set ``rows`` (unless they are given, not 0) and the profile, by calls with 1, 2, 4, 8 rows.
 
         No call is begun after so many ``seconds``; more rows than the memory holds are not tried again.
         """
         tried = (rows,) if rows else _TRIED
-        self.rows, self.seconds_per_row = rows_and_seconds(
+        self.profile = measured(
             lambda count: self.predict([question] * count), tried, seconds, torch.cuda.OutOfMemoryError
         )
+        self.rows = self.profile.rows
         torch.cuda.empty_cache()  # of rows that did not fit; does nothing without a GPU
         self._least = self.rows if is_exact else 1

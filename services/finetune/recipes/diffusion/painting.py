@@ -13,6 +13,7 @@ from services.diffusion.engine import Question, Text
 from services.diffusion.painting.guidance import Guidance
 from services.diffusion.painting.noise import START, philox
 from services.diffusion.painting.painting import Painting, advance
+from services.diffusion.profile import Profile
 from services.diffusion.schedulers.levels import Array, Levels
 from services.diffusion.schedulers.registry import SCHEDULERS
 from services.finetune.recipes.diffusion.tower import Tower
@@ -33,7 +34,7 @@ class Eager:
     """A network without a graph, as the engine of images asks it."""
 
     rows = _ROWS
-    seconds_per_row = 0.0
+    profile = Profile(_ROWS, {_ROWS: 0.0})
 
     def __init__(self, network: Callable[..., Tensor], device: torch.device) -> None:
         self._network, self._device = network, device

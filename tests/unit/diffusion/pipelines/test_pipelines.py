@@ -200,4 +200,4 @@ def test_rows_are_measured(stable):
     assert model.denoiser.rows == 4
     measured = tiny.opened(folder, rows=0)
     assert measured.denoiser.rows in (1, 2, 4, 8)
-    assert measured.denoiser.seconds_per_row > 0
+    assert measured.denoiser.profile.seconds_per_row > 0

@@ -16,6 +16,7 @@ from services.diffusion.engine import Text
 from services.diffusion.painting.guidance import Guidance
 from services.diffusion.painting.noise import START, philox
 from services.diffusion.painting.painting import Painting
+from services.diffusion.profile import Profile
 from services.diffusion.schedulers.levels import Levels
 from services.diffusion.schedulers.registry import SCHEDULERS
 from services.diffusion.serving.dispatcher import Dispatcher
@@ -31,7 +32,7 @@ class Network:
 
     def __init__(self, rows):
         self.rows = rows
-        self.seconds_per_row = 0.01
+        self.profile = Profile(rows, {rows: 0.01})
         self.calls = []
         self.gate = threading.Event()
         self.gate.set()
