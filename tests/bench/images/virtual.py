@@ -13,6 +13,7 @@ from unittest.mock import patch
 import numpy as np
 
 from services.diffusion.engine import Question
+from services.diffusion.onnx.denoiser import TRIED
 from services.diffusion.profile import Profile
 from services.diffusion.schedulers.levels import Array
 from services.diffusion.serving import call, dispatcher
@@ -81,7 +82,7 @@ class TimedDenoiser:
         """``seconds``: of calls by their rows."""
         self.rows = rows
         self.profile = Profile(
-            rows, {count: each / count for count, each in seconds.items() if count <= rows}
+            rows, {count: each / count for count, each in seconds.items() if count in TRIED and count <= rows}
         )
         self._clock, self._seconds = clock, seconds
 
