@@ -65,7 +65,7 @@ def test_everything_is_measured(models, tmp_path, monkeypatch, capsys):
     sheet, file = tmp_path / "new/sheet.png", tmp_path / "figures.json"
     evaluate(models, "--count", "20", "--data", str(data), "--sheet", str(sheet), "--json", str(file))
     said = capsys.readouterr().out
-    assert "peeps-diffusion:1: 20 held-out captions, ddim, 2 steps, guidance 3" in said
+    assert "peeps-diffusion:1: 20 held-out captions, dpmpp_2m, 2 steps, guidance 3" in said
     assert "attributes that count:" in said
     assert "drawn against drawn: 20 against 20, painted: 20 against 20" in said
     assert "| measure " in said
