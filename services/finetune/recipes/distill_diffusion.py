@@ -127,9 +127,8 @@ class Training:
         steered = without + self._options.guidance * (told - without)
         clean, _ = self._noising.clean(noisy, steered, level)
         clean = clean.clamp(-1, 1)
-        signal, share = self._noising.shares(level)
         earlier = (level - stride).clamp(min=0)
-        later, _ = self._noising.mix(clean, (noisy - signal * clean) / share, earlier)
+        later, _ = self._noising.mix(clean, self._noising.left(noisy, clean, level), earlier)
         student = self.average.model
         said = student.said(self.adapted, (later, earlier, text, mask)).float()
         seen, _ = self._noising.clean(later, said, earlier)

@@ -50,8 +50,9 @@ class Ladder:
         x = noise
         for place, below in pairwise([*reversed(range(len(self))), None]):
             timestep = self.told([place or 0] * len(x))
-            clean, left = self._noising.clean(x, network(x, timestep).float(), timestep)
+            clean, _ = self._noising.clean(x, network(x, timestep).float(), timestep)
             clean = clean.clamp(-1, 1)
+            left = self._noising.left(x, clean, timestep)
             x = clean if below is None else self.up(clean, left, self.told([below] * len(x)))[0]
         return x
 

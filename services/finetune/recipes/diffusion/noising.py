@@ -56,6 +56,11 @@ class Noising:
         signal, share = self.shares(level)
         return signal * noisy - share * velocity, signal * velocity + share * noisy
 
+    def left(self, noisy: Tensor, clean: Tensor, level: Tensor) -> Tensor:
+        """The noise that ``noisy`` holds beside a picture, which may be cut to -1..1."""
+        signal, share = self.shares(level)
+        return (noisy - signal * clean) / share
+
     def shares(self, level: Tensor) -> tuple[Tensor, Tensor]:
         """(signal, noise share) of ``level`` [n], to multiply pictures by."""
         return self._signal[level][:, None, None, None], self._noise[level][:, None, None, None]
