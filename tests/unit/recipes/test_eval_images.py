@@ -73,7 +73,11 @@ def test_everything_is_measured(models, tmp_path, monkeypatch, capsys):
     with Image.open(sheet) as picture:
         assert picture.size == (16 * (3 * 32 + 2), 3 * (3 * 32 + 2))
     written = json.loads(file.read_text())
-    assert (written["model"], written["captions"], written["scheduler"]) == ("peeps-diffusion:1", 20, "dpmpp_2m")
+    assert (written["model"], written["captions"], written["scheduler"]) == (
+        "peeps-diffusion:1",
+        20,
+        "dpmpp_2m",
+    )
     figures = written["figures"]
     assert figures["kid@peeps-clip-v1"] > figures["kid@peeps-clip-v1_drawn"]
     assert figures["nearest_pixels_least_drawn"] == 0  # this folder holds what is held out
