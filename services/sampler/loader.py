@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from services.common.families import load as load_family
+from services.common.lora import Adapter
 from services.common.residency.failures import load_failures
 from services.common.store import Kind, ModelStore, ModelVersion
 from services.sampler import families
@@ -16,7 +17,6 @@ from services.sampler.ngrams.engine import NgramEngine
 from services.sampler.sequence import Plan, Sequence, Stopping, Task
 from services.sampler.transformer import loading
 from services.sampler.transformer.engine import TransformerEngine
-from services.sampler.transformer.lora.adapter import Adapter
 from services.sampler.transformer.lora.adapter import read as read_adapter
 from services.sampler.transformer.onnx.opening import Placement
 

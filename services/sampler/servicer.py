@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pequod.common.v1 import Usage
 from pequod.sampler import v1
 from services.common.errors import invalid
+from services.common.lora import Adapter
 from services.common.residency import ModelManager
 from services.common.rpc.usage import Context, accepted, deadline_of, report
 from services.common.store import ModelVersion
@@ -21,7 +22,6 @@ from services.sampler.planning import check_features, plan, plan_look
 from services.sampler.request import Request, read_generate, read_inspect, read_score, read_table
 from services.sampler.scheduler import Scheduler, Ticket, Timing
 from services.sampler.sequence import Plan, Sequence
-from services.sampler.transformer.lora.adapter import Adapter
 
 _QUICK_CHARACTERS = 4096
 """Prompts up to this long are encoded on the event loop; longer ones, forms and adapters take a thread."""

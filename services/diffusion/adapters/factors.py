@@ -7,10 +7,8 @@ directory's ``adapter_config.json``, the file's metadata, or a number ``<layer>.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, deserialize, safe_open
 
+from services.common.lora import Adapter, Factors, Matrix, checked, scale_of
+
 CONFIG_FILE = "adapter_config.json"
 PEFT_FILE = "adapter_model.safetensors"
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 
-Matrix = npt.NDArray[np.float32]
 Tensors = Mapping[str, npt.NDArray[Any]]
 Convert = Callable[[Path], dict[str, npt.NDArray[Any]]]
 """Reads a file of kohya's names as diffusers would name its tensors."""
@@ -35,37 +34,6 @@ _PROCESSOR = re.compile(r"(?P<owner>.*)\.processor\.(?P<layer>to_[a-z]+)_lora\.(
 _KINDS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 _TEXT = re.compile(r"text_encoder(_\d)?\.|lora_te\d?_|text_model\.")
 _KOHYA = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_", "lora_transformer_")
-
-
-@dataclass(frozen=True, eq=False)
-class Factors:
-    """What is added to a layer's weight [out, in]: the product ``up @ down``."""
-
-    down: Matrix
-    """[rank, in]."""
-    up: Matrix
-    """[out, rank], the adapter's scale in it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Adapter:
-    """Changes of a network's linear layers; what a request names."""
-
-    name: str
-    key: str
-    """Tells apart adapters that give different results."""
-    factors: Mapping[str, Factors]
-    """By the layer's name in the network."""
-
-    @property
-    def rank(self) -> int:
-        """The largest rank of a layer."""
-        return max(len(each.down) for each in self.factors.values())
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of all factors."""
-        return sum(each.down.nbytes + each.up.nbytes for each in self.factors.values())
 
 
 def read(name: str, key: str, path: Path, convert: Convert | None = None) -> Adapter:
@@ -198,20 +166,9 @@ def _factors(layer: str, down: Matrix, up: Matrix, scale: float) -> Factors:
         raise ValueError(
             f"{layer} is a convolution, which adapters cannot change here; linear layers they can"
         )
-    if down.ndim != 2 or up.ndim != 2 or len(down) != up.shape[1]:
-        raise ValueError(f"{layer}: factors {list(down.shape)} and {list(up.shape)} do not fit together")
-    if not (np.isfinite(down).all() and np.isfinite(up).all()):
-        raise ValueError(f"{layer}: its factors hold numbers that are not finite")
-    return Factors(down, up * np.float32(scale))
+    return checked(layer, down, up, scale)
 
 
 def _scale(layer: str, rank: int, config: Mapping[str, Any], alphas: Mapping[str, float]) -> float:
     """What the product is multiplied by."""
-    alpha: Any = alphas.get(layer, config.get("lora_alpha", rank))
-    for pattern, value in (config.get("alpha_pattern") or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", layer):
-            alpha = value
-            break
-    if not isinstance(alpha, int | float):
-        raise ValueError(f"lora_alpha must be a number, got {alpha!r}")
-    return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return scale_of(layer, rank, config, alphas.get(layer, config.get("lora_alpha", rank)))

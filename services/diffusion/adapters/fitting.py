@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from services.common.errors import ServiceError, invalid
+from services.common.lora import Adapter
 from services.diffusion import engine
-from services.diffusion.adapters.factors import Adapter
 
 Sizes = Mapping[str, tuple[int, int]]
 """(inputs, outputs) of each linear layer, by its name in the network."""

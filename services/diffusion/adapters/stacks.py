@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import safe_open
 
+from services.common.lora import Adapter
 from services.diffusion import engine
-from services.diffusion.adapters.factors import Adapter
 from services.diffusion.adapters.fitting import Sizes, check_fits, own
 from services.diffusion.adapters.places import Places
 

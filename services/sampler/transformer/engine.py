@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from services.common.lora import Adapter
 from services.sampler.engine import Figures, Finish, Inside, Output, Traits
 from services.sampler.ngrams.alphabet import Alphabet, Ids
 from services.sampler.sampling import History, uniforms
@@ -21,7 +22,6 @@ from services.sampler.sequence import Sequence, Task
 from services.sampler.transformer import answers
 from services.sampler.transformer.choice import choose, log_sum_of
 from services.sampler.transformer.forms import Form, Matcher
-from services.sampler.transformer.lora.adapter import Adapter
 from services.sampler.transformer.lora.places import NONE, Places
 from services.sampler.transformer.prefixes import BLOCK, Prefixes, names_of
 from services.sampler.transformer.runner import Inspector, Logits, Runner

@@ -9,9 +9,9 @@ from pathlib import Path
 from pequod.diffusion import v1
 from services.common.errors import ServiceError
 from services.common.export.exporter import StoreExporter
+from services.common.lora import Adapter
 from services.common.store import ModelVersion
 from services.common.store.settings import StoreSettings
-from services.diffusion.adapters.factors import Adapter
 from services.diffusion.exporting import graphs_of
 from services.diffusion.loader import ModelLoader
 from services.diffusion.onnx.model import PixelModel

@@ -17,7 +17,7 @@ import grpc
 import numpy as np
 
 from pequod.diffusion import v1
-from services.diffusion.adapters.factors import Adapter
+from services.common.lora import Adapter
 from services.diffusion.onnx.model import PixelModel
 from services.diffusion.painting.painting import advance
 from services.diffusion.planning import Plan

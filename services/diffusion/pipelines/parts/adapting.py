@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from services.common.lora import Adapter
 from services.diffusion import engine
-from services.diffusion.adapters.factors import Adapter
 from services.diffusion.adapters.fitting import check_fits, own
 from services.diffusion.adapters.places import Places
 from services.diffusion.networks.adapted import Adapted, LentLinear

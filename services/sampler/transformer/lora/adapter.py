@@ -1,15 +1,8 @@
-"""Reads adapters as PEFT writes them: a pair of small matrices for each linear layer that they change.
-
-Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021; the scale by the root of the rank is
-Kalajdzievski's, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", 2023.
-"""
+"""Reads adapters as PEFT writes them: a pair of small matrices for each linear layer that they change."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +11,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from services.common.lora import Adapter, Factors, Matrix, checked, scale_of
 from services.sampler.transformer.model.directory import read_json
 from services.sampler.transformer.model.names import bare
 
@@ -26,40 +20,8 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 _ROOT = "base_model.model."
 _HALVES = ("lora_A.weight", "lora_B.weight")
 
-Matrix = npt.NDArray[np.float32]
 Pair = tuple[Matrix, Matrix]
 """What is added to a layer: x @ down @ up."""
-
-
-@dataclass(frozen=True, eq=False)
-class Factors:
-    """What is added to a layer's weight [out, in]: the product ``up @ down``."""
-
-    down: Matrix
-    """[rank, in]."""
-    up: Matrix
-    """[out, rank], the adapter's scale in it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Adapter:
-    """Changes of a model's linear layers."""
-
-    name: str
-    key: str
-    """Tells apart adapters that give different results."""
-    factors: Mapping[str, Factors]
-    """By the layer's name in the model's checkpoint, as ``bare`` gives it."""
-
-    @property
-    def rank(self) -> int:
-        """The largest rank of a layer."""
-        return max(len(each.down) for each in self.factors.values())
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of all factors."""
-        return sum(each.down.nbytes + each.up.nbytes for each in self.factors.values())
 
 
 def read(name: str, key: str, folder: Path) -> Adapter:
@@ -123,20 +85,5 @@ def _hint(name: str) -> str:
 
 def _factors(layer: str, pair: Pair, config: Mapping[str, Any]) -> Factors:
     down, up = pair
-    if down.ndim != 2 or up.ndim != 2 or len(down) != up.shape[1]:
-        raise ValueError(f"{layer}: factors {list(down.shape)} and {list(up.shape)} do not fit together")
-    if not (np.isfinite(down).all() and np.isfinite(up).all()):
-        raise ValueError(f"{layer}: its factors hold numbers that are not finite")
-    return Factors(down, up * np.float32(_scale(layer, len(down), config)))
-
-
-def _scale(layer: str, rank: int, config: Mapping[str, Any]) -> float:
-    """What the product is multiplied by; PEFT's patterns give layers an alpha of their own."""
-    alpha = config.get("lora_alpha", 8)
-    for pattern, value in (config.get("alpha_pattern") or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", layer):
-            alpha = value
-            break
-    if not isinstance(alpha, int | float):
-        raise ValueError(f"{CONFIG_FILE}: lora_alpha must be a number, got {alpha!r}")
-    return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    scale = scale_of(layer, len(down), config, config.get("lora_alpha", 8))
+    return checked(layer, down, up, scale)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.common.lora import Adapter
 from services.sampler.engine import Adapter as AnyAdapter
-from services.sampler.transformer.lora.adapter import Adapter
 from services.sampler.transformer.lora.linears import Linears
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from services.common.errors import invalid
-from services.sampler.transformer.lora.adapter import Adapter, Factors, Pair
+from services.common.lora import Adapter, Factors
+from services.sampler.transformer.lora.adapter import Pair
 
 
 @dataclass(frozen=True)

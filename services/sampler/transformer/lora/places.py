@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from services.sampler.transformer.lora.adapter import Adapter
+from services.common.lora import Adapter
 from services.sampler.transformer.lora.linears import Linears
 from services.sampler.transformer.runner import Runner
 
