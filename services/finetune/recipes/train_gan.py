@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +50,24 @@ _AT_ONCE = 256
 class Options:
     """Training; the defaults are those of the shipped ``peeps-gan``."""
 
-    steps: int = 8000
-    batch: int = 256
+    size: int = 32
+    """Pixels of a side."""
+    finest: int = 32
+    """Channels at that size."""
+    most: int = 128
+    """Channels at the most, where there are fewer pixels."""
+    steps: int = 20_000
+    batch: int = 32
     rate: float = 2.5e-3
     critic_rate: float = 2.5e-3
     cooling: float = 0.3
     """Last share of the steps, over which the rates go to 0."""
-    loss: str = losses.NON_SATURATING
-    r1: float = 0.1
+    loss: str = losses.RELATIVISTIC
+    r1: float = 0.5
     """Weight of R1, and of R2 where the loss is relativistic."""
-    r1_every: int = 16
+    r1_every: int = 4
     """Steps from one to the next, which counts so many times."""
-    augment: float = 0.6
+    augment: float = 0.0
     """Mean sign of the logits of real pictures that augmentations hold; 0 for none."""
     mixing: float = 0.5
     """Share of the pictures made of two styles, one for the coarse layers and one for the fine."""
@@ -86,7 +92,7 @@ class Training:
         self._device = Device(options.device, options.threads)
         torch.backends.cudnn.benchmark = self._device.is_gpu  # every step has the same shapes
         torch.manual_seed(options.seed)
-        self.config = replace(Config(), attributes=len(VOCABULARY))
+        self.config = Config.of(options.size, len(VOCABULARY), options.finest, options.most)
         self._data = Attributed(data, self.config.size, self._device.torch)
         self._held_out = Attributed(held_out, self.config.size, self._device.torch)
         self.generator = self._device.place(Generator(self.config))

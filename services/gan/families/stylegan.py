@@ -52,6 +52,16 @@ class Config:
         if not self.size == START << (len(self.widths) - 1) == START << (len(self.critic_widths) - 1):
             raise ValueError(f"{self.widths} and {self.critic_widths} are no widths for {self.size} pixels")
 
+    @classmethod
+    def of(cls, size: int, attributes: int, finest: int, most: int) -> Config:
+        """Networks with ``finest`` channels at ``size`` pixels, twice as many a level below, up to ``most``.
+
+        Raises ValueError for a size that is not 8, 16, 32 ...
+        """
+        levels = (size // START).bit_length()
+        widths = tuple(min(finest << (levels - 1 - level), most) for level in range(levels))
+        return cls(size=size, attributes=attributes, widths=widths, critic_widths=widths)
+
     @property
     def sides(self) -> tuple[int, ...]:
         """Pixels of a side at each layer of synthesis, which each take a style."""

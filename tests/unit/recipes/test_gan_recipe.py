@@ -20,8 +20,10 @@ from services.finetune.recipes.peeps.vector import ATTRIBUTES, VOCABULARY, vecto
 from services.finetune.recipes.resumable import Pace, Resumable
 from services.gan.families.stylegan import Config, Discriminator, Generator
 
-TINY = Config(size=16, latent=8, width=8, depth=2, widths=(16, 16, 8), critic_widths=(16, 16, 8), features=8)
-OPTIONS = train_gan.Options(steps=8, batch=8, r1_every=3, half_life=50, look_every=4, device="cpu")
+TINY = Config.of(16, attributes=len(VOCABULARY), finest=8, most=16)
+OPTIONS = train_gan.Options(
+    size=16, finest=8, most=16, steps=8, batch=8, r1_every=3, half_life=50, look_every=4, device="cpu"
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +31,6 @@ def peeps():
     few = Peeps(HELD_OUT_FOLDER)
     few.images, few.avatars = few.images[:40], few.avatars[:40]
     return few
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch):
-    monkeypatch.setattr(train_gan, "Config", lambda: TINY)
 
 
 def trained(peeps, home, options=OPTIONS):
@@ -53,7 +50,7 @@ def test_a_gan_learns_and_is_published(peeps, tmp_path):
     scores = manifest.config["scores"]["real"]
     assert scores == sorted(scores)
 
-    config = replace(TINY, attributes=len(manifest.config["attributes"]))
+    config = Config.of(16, len(manifest.config["attributes"]), finest=8, most=16)
     for name, network in (("generator", Generator(config)), ("discriminator", Discriminator(config))):
         weights = load_file(out / f"{name}.safetensors")
         assert {each.dtype for each in weights.values()} == {torch.float16}
