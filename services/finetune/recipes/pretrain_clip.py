@@ -3,7 +3,8 @@
 python -m services.finetune.recipes.pretrain_clip --data var/peeps --work DIR --out STORE/NAME/VERSION
 
 The folders of avatars come from recipe draw_peeps. The result is a Hugging Face directory of a CLIPModel. The
-same command goes on where it was stopped.
+same command goes on where it was stopped. With ``--images VERSION`` only a new text tower is learnt, towards
+that version's image tower (locked-image tuning; Zhai et al., 2022): pictures keep their vectors.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Options:
     size: int = 64
     """Pixels of a side."""
     dimensions: int = 128
+    images: str = ""
+    """Folder of the version whose image tower is kept as it is; "" to learn both towers."""
     steps: int = 2000
     batch: int = 512
     rate: float = 1e-3
@@ -73,6 +76,8 @@ def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options)
     pairs = _Pairs(data, held_out, Tokenizer.from_file(str(file)), options, device)
     torch.manual_seed(options.seed)
     model = model_of(options, pairs.tokenizer).to(device.torch)
+    if options.images:
+        lock_images(model, Path(options.images))
     optimiser = torch.optim.AdamW(
         _groups(model, options.decay), lr=options.rate, betas=(0.9, 0.98), fused=device.is_gpu
     )
@@ -173,9 +178,25 @@ def model_of(options: Options, tokenizer: Tokenizer) -> Any:
     return library.CLIPModel(config)
 
 
+def lock_images(model: Any, version: Path) -> None:
+    """Take the image tower of the CLIPModel in ``version``, and train it no further.
+
+    Raises ValueError where it has other sizes.
+    """
+    library: Any = transformers
+    given = library.CLIPModel.from_pretrained(version, dtype=torch.float32)
+    for name in ("vision_model", "visual_projection"):
+        part = model.get_submodule(name)
+        try:
+            part.load_state_dict(given.get_submodule(name).state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"{version} has an image tower of other sizes: {error}") from error
+        part.requires_grad_(False)
+
+
 def _groups(model: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
     """Matrices decay, vectors do not."""
-    every = list(model.parameters())
+    every = [each for each in model.parameters() if each.requires_grad]
     return [
         {"params": [each for each in every if each.ndim > 1], "weight_decay": decay},
         {"params": [each for each in every if each.ndim <= 1], "weight_decay": 0.0},
