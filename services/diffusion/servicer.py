@@ -20,7 +20,7 @@ from services.diffusion import encoding, replies
 from services.diffusion.adapters.adapter import Adapter
 from services.diffusion.engine import Model, Pixels, Ranker, Upscaler
 from services.diffusion.ladder import Ladder, plan_ladder
-from services.diffusion.loader import Loaded
+from services.diffusion.loading.loader import Loaded
 from services.diffusion.planning import Plan, plan
 from services.diffusion.request import Request, read_generate, read_ladder, read_upscale
 from services.diffusion.schedulers.levels import Array

@@ -9,8 +9,8 @@ from typing import Any
 from services.common.errors import unsupported
 from services.common.export import read_export
 from services.common.export.graph import GraphSpec
+from services.diffusion.loading.opening import Opening
 from services.diffusion.onnx.upscaler import DoublingUpscaler
-from services.diffusion.opening import Opening
 
 BYTES_PER_FILE_BYTE = 3.0
 """In memory: weights of 16 bits as 32, packed."""

@@ -12,8 +12,8 @@ from services.common.export.exporter import StoreExporter
 from services.common.lora import Adapter
 from services.common.store import ModelVersion
 from services.common.store.settings import StoreSettings
-from services.diffusion.exporting import graphs_of
-from services.diffusion.loader import ModelLoader
+from services.diffusion.loading.exporting import graphs_of
+from services.diffusion.loading.loader import ModelLoader
 from services.diffusion.onnx.model import PixelModel
 from services.diffusion.pipelines.placement import Placement
 from services.diffusion.planning import Plan, plan

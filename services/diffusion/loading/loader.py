@@ -16,7 +16,7 @@ from services.diffusion import families
 from services.diffusion.adapters.adapter import Adapter
 from services.diffusion.adapters.factors import read as read_adapter
 from services.diffusion.engine import Model, Upscaler
-from services.diffusion.opening import Opening
+from services.diffusion.loading.opening import Opening
 from services.diffusion.pipelines.directory import memory_bytes
 from services.diffusion.pipelines.placement import Placement
 
