@@ -49,7 +49,7 @@ _SKIPPED = 50
 
 @dataclass(frozen=True)
 class Options:
-    """Training; the defaults are those of the shipped ``peeps-fast``."""
+    """Training."""
 
     rank: int = 16
     guidance: float = 3.0
