@@ -25,7 +25,7 @@ from torch.nn import functional
 from services.common.store import Kind, Manifest
 from services.finetune.recipes.descent import descend
 from services.finetune.recipes.device import Device
-from services.finetune.recipes.options import lasting, read_flags
+from services.finetune.recipes.options import Run, lasting, read_flags
 from services.finetune.recipes.peeps import words
 from services.finetune.recipes.peeps.captioned import Batch, Captioned
 from services.finetune.recipes.peeps.captions import full_caption
@@ -40,7 +40,7 @@ TOKENIZER_FILE = "tokenizer.json"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Run):
     """Sizes and training; the defaults are those of the shipped ``peeps-clip``."""
 
     vocabulary: int = 512
@@ -60,9 +60,6 @@ class Options:
     rate: float = 1e-3
     decay: float = 0.05
     warm_up: int = 100
-    seed: int = 1
-    threads: int = 1
-    device: str = "auto"
 
 
 def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options) -> Manifest:
