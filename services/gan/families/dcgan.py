@@ -95,6 +95,7 @@ class Synthesis(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         first, last = config.widths[0], config.widths[-1]
+        self.channels = first
         self.enter = nn.Linear(config.width, first * START**2, bias=False)
         self.first = nn.BatchNorm2d(first)
         self.blocks = nn.ModuleList(
@@ -104,7 +105,8 @@ class Synthesis(nn.Module):
 
     def forward(self, w: Tensor) -> Tensor:
         """[n, 1, width] -> [n, 3, size, size] from -1 to 1."""
-        x = functional.relu(self.first(self.enter(w[:, 0]).reshape(len(w), -1, START, START)))
+        x = self.enter(w[:, 0]).reshape(-1, self.channels, START, START)
+        x = functional.relu(self.first(x))
         for block in self.blocks:
             x = functional.relu(block(x))
         return torch.tanh(self.paint(x))

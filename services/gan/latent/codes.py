@@ -41,8 +41,8 @@ def curved(begin: Array, end: Array, share: float) -> Array:
     cosine = np.sum(a * b, axis=-1, keepdims=True) / np.where(lengths > 0, lengths, 1.0)
     angle = np.arccos(np.clip(cosine, -1.0, 1.0))
     sine = np.sin(angle)
-    # Opposite vectors have no one great circle between them either.
-    is_line = sine < _NEARLY_PARALLEL
+    # Opposite vectors have no one great circle between them, and vectors of no length none at all.
+    is_line = (sine < _NEARLY_PARALLEL) | (lengths == 0)
     sine = np.where(is_line, 1.0, sine)
     first = np.where(is_line, 1 - share, np.sin((1 - share) * angle) / sine)
     second = np.where(is_line, share, np.sin(share * angle) / sine)

@@ -14,6 +14,9 @@ from services.gan.latent.codes import truncated
 from services.gan.latent.drawing import latent_of, noise_of
 from services.gan.onnx.rows import ExactRows
 
+_TRIED = 64
+"""Rows that the mapping network is tried with: it is fast, and its rows are short."""
+
 
 @dataclass(eq=False)
 class OnnxGan:
@@ -60,17 +63,19 @@ class OnnxGan:
 
     def settle(self) -> None:
         """Run every graph, and find the rows that their calls must have."""
-        rows = self.synthesis.most
+        rows = max(_TRIED, 2 * self.synthesis.most)
         z = np.stack([latent_of(seed, self.traits.latent) for seed in range(rows)])
         attributes = np.zeros((rows, len(self.traits.vocabulary)), np.float32)
         attributes[1::2, ::3] = 1
         self.mapping.settle({"z": z, "attributes": attributes})
-        w = self.mapping.run({"z": z, "attributes": attributes})
+        few = slice(self.synthesis.most)
+        w = self.mapping.run({"z": z, "attributes": attributes})[few]
         code = np.repeat(w[:, None], self.traits.layers, axis=1)
-        noise = np.stack([noise_of(seed, self.traits.places, 1.0) for seed in range(rows)])
+        noise = np.stack([noise_of(seed, self.traits.places, 1.0) for seed in range(len(code))])
         self.synthesis.settle({"w": code, "noise": noise})
         pictures = self.synthesis.run({"w": code, "noise": noise})
-        self.discriminator.settle({"pictures": pictures, "attributes": attributes})
+        both = np.concatenate((pictures, pictures[::-1, :, :, ::-1]))
+        self.discriminator.settle({"pictures": both, "attributes": attributes[: len(both)]})
 
     def close(self) -> None:
         """Let go of the graphs."""

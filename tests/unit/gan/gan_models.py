@@ -56,7 +56,12 @@ def networks(family: str, config: Any, seed: int = 0) -> tuple[torch.nn.Module, 
 
 
 def write_version(
-    folder: Path, family: str = "stylegan", config: Any = None, seed: int = 0, companions: bool = True
+    folder: Path,
+    family: str = "stylegan",
+    config: Any = None,
+    seed: int = 0,
+    companions: bool = True,
+    scores: bool = True,
 ) -> dict[str, Any]:
     """A version's files; returns its configuration."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,10 +72,10 @@ def write_version(
     if companions:
         write_companions(folder, sizes.width)
     has_words = sizes.attributes == len(WORDS)
-    return {
+    known = {"scores": SCORES} if scores else {}
+    return known | {
         family: json.loads(json.dumps(asdict(sizes))),
         "attributes": [list(each) for each in WORDS] if has_words else [],
-        "scores": SCORES,
     }
 
 
