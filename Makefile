@@ -22,7 +22,7 @@ MINILM := models/minilm/1/model.json
 EXPORTED := $(VENV)/.exported
 BUF := npx --yes @bufbuild/buf@1.75.0
 FROZEN := protos/baseline/frozen.binpb
-SERVED := common model sampler tokenizer diffusion
+SERVED := common model sampler tokenizer diffusion gan
 PROTOS := $(shell find protos -name '*.proto')
 
 # The lock binds every pip call, those inside isolated builds too.
@@ -58,6 +58,7 @@ $(EXPORTED): $(STUBS) $(MINILM) $(wildcard models/*/*/model.json)
 	$(BIN)/python -m services.tokenizer.prepare --models models
 	$(BIN)/python -m services.sampler.prepare --models models
 	$(BIN)/python -m services.diffusion.prepare --models models
+	$(BIN)/python -m services.gan.prepare --models models
 	@touch $@
 
 setup: $(EXPORTED) ## Make .venv, install the locked packages, generate the stubs, import minilm

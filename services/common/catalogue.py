@@ -45,6 +45,13 @@ SERVICES: tuple[ServiceEntry, ...] = (
         grpc_services=("pequod.diffusion.v1.DiffusionService",),
         proto_modules=("pequod.diffusion.v1.diffusion_pb2",),
     ),
+    ServiceEntry(
+        name="gan",
+        port=50064,
+        side_port=9064,
+        grpc_services=("pequod.gan.v1.GanService",),
+        proto_modules=("pequod.gan.v1.gan_pb2",),
+    ),
 )
 
 

@@ -29,6 +29,7 @@ class Metrics:
         self._declare_models()
         self._declare_generation()
         self._declare_images()
+        self._declare_projections()
         self._declare_gateway()
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
@@ -107,6 +108,12 @@ class Metrics:
             "Adapters that requests began with: in the network already or not.",
             "outcome",
         )
+
+    def _declare_projections(self) -> None:
+        self.projections_running = self._gauge(
+            "projections_running", "Projections under way.", "service"
+        ).labels(self.service)
+        self.projection_steps = self._counter("projection_steps", "Optimiser steps of projections.", "model")
 
     def _declare_gateway(self) -> None:
         self.backend_up = self._gauge("backend_up", "1 while the backend is healthy.", "service", "backend")

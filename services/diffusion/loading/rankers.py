@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from services.common.errors import unsupported
 from services.common.export.exporter import StoreExporter
-from services.common.export.graph import GraphSpec
 from services.common.residency.failures import load_failures
 from services.common.store import Kind, ModelVersion
 from services.diffusion.engine import Ranker
@@ -51,12 +48,3 @@ class RankerLoader:
     def close(self, model: Ranker) -> None:
         """Let go of its graphs."""
         model.close()
-
-
-def graphs_of_ranker(version: ModelVersion, folder: Path) -> Mapping[str, GraphSpec]:
-    """The embedder's graphs, the same that the tokenizer service makes. FAILED_PRECONDITION without torch."""
-    try:
-        from services.common.text_image.graphs import clip_graphs
-    except ModuleNotFoundError as error:
-        raise unsupported(f"exporting needs {error.name}: install the 'train' extra") from None
-    return clip_graphs(folder)

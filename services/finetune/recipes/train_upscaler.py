@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from services.common.store import MANIFEST_NAME, Kind, Manifest
-from services.diffusion.networks.upscaler import Config, Upscaler
+from services.common.upscaling.network import Config, Upscaler
 from services.finetune.recipes.average import Average
 from services.finetune.recipes.descent import descend
 from services.finetune.recipes.device import Device

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from services.diffusion.engine import Pixels
+from services.common.pictures.reading import Pixels
 
 SETTINGS_KEY = "pequod"
 """The text chunk of a PNG that holds the settings as JSON."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.common.pictures.arrays import Array, to_array, to_pixels
+from services.common.pictures.reading import Pixels
 from services.common.runtimes import Runtime
-from services.diffusion.engine import Pixels
-from services.diffusion.onnx.model import to_array, to_pixels
-from services.diffusion.schedulers.levels import Array
 
 _TILE = 256
 """Pixels of a side that are enlarged at once: a picture of 2048 whole would take gigabytes."""
@@ -20,7 +19,7 @@ _MARGIN = 24
 
 @dataclass(eq=False)
 class DoublingUpscaler:
-    """Implements ``services.diffusion.engine.Upscaler``."""
+    """Implements the diffusion service's ``Upscaler``. May be used from several threads at once."""
 
     name: str
     runtime: Runtime
