@@ -36,4 +36,4 @@ def pixels(data: bytes | Path) -> np.ndarray:
 
 def settings_of(file: Path) -> dict:
     """What a PNG says of how it was made."""
-    return json.loads(Image.open(file).text["pequod"])
+    return json.loads(Image.open(io.BytesIO(file.read_bytes())).text["pequod"])
