@@ -22,10 +22,10 @@ from services.common.text_image.exporting import graphs_of_embedder
 from services.common.threads import cap_threads, threads_for
 from services.common.work import Work
 from services.diffusion.engine import Ranker
-from services.diffusion.exporting import graphs_of
-from services.diffusion.loader import Loaded, ModelLoader
+from services.diffusion.loading.exporting import graphs_of
+from services.diffusion.loading.loader import Loaded, ModelLoader
+from services.diffusion.loading.rankers import RankerLoader
 from services.diffusion.pipelines.placement import Placement
-from services.diffusion.rankers import RankerLoader
 from services.diffusion.servicer import Defaults, DiffusionServicer
 from services.diffusion.serving.dispatcher import Dispatcher
 from services.diffusion.settings import DiffusionSettings

@@ -10,7 +10,7 @@ from services.common.errors import unsupported
 from services.common.export import read_export
 from services.common.export.graph import GraphSpec
 from services.common.upscaling.doubling import DoublingUpscaler
-from services.diffusion.opening import Opening
+from services.diffusion.loading.opening import Opening
 
 BYTES_PER_FILE_BYTE = 3.0
 """In memory: weights of 16 bits as 32, packed."""

@@ -41,9 +41,7 @@ class WithFactors(nn.Module):
     def __init__(self, adapted: Adapted, ranks: int) -> None:
         super().__init__()
         self.adapted = adapted
-        self.shapes = factor_shapes(
-            [(each.linear.in_features, each.linear.out_features) for each in adapted.linears], ranks
-        )
+        self.shapes = factor_shapes([each.sizes for each in adapted.layers], ranks)
         self.sizes = [rows * columns for rows, columns in self.shapes]
 
     def forward(

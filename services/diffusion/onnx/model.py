@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 
 from services.common.pictures.arrays import to_array, to_pixels
 from services.diffusion.adapters.stacks import Stacks
-from services.diffusion.engine import Pixels, Prompts, Reading, Traits
+from services.diffusion.engine import Pixels, Prompts, Reading, Scaled, Traits
 from services.diffusion.onnx.denoiser import OnnxDenoiser
 from services.diffusion.onnx.reading import Reader
 from services.diffusion.schedulers.levels import Array, Levels
@@ -23,8 +24,10 @@ class PixelModel:
     adapters: Stacks
     reader: Reader
 
-    def read(self, prompts: Prompts, width: int, height: int, guidance: float) -> Reading:
-        """Texts; size and guidance change nothing here."""
+    def read(
+        self, prompts: Prompts, width: int, height: int, guidance: float, adapters: Rows[Scaled] = ()
+    ) -> Reading:
+        """Texts; size, guidance and adapters change nothing here."""
         return self.reader.read(prompts)
 
     def encode(self, picture: Pixels, seed: int) -> Array:

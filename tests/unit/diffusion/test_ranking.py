@@ -10,8 +10,8 @@ from services.common.residency.export import Exporter
 from services.common.store import ModelStore
 from services.common.store.disk import DiskLayer
 from services.common.text_image.exporting import graphs_of_embedder
+from services.diffusion.loading.rankers import RankerLoader
 from services.diffusion.pipelines.placement import Placement
-from services.diffusion.rankers import RankerLoader
 from services.finetune.recipes.peeps.captions import full_caption
 from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
 from services.tokenizer import families as tokenizer_families

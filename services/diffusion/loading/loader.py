@@ -10,13 +10,13 @@ import numpy as np
 
 from services.common import families as common
 from services.common.export.exporter import StoreExporter
-from services.common.lora import Adapter
 from services.common.residency.failures import load_failures
 from services.common.store import Kind, ModelVersion
 from services.diffusion import families
+from services.diffusion.adapters.adapter import Adapter
 from services.diffusion.adapters.factors import read as read_adapter
 from services.diffusion.engine import Model, Upscaler
-from services.diffusion.opening import Opening
+from services.diffusion.loading.opening import Opening
 from services.diffusion.pipelines.directory import memory_bytes
 from services.diffusion.pipelines.placement import Placement
 

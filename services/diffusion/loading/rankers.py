@@ -11,7 +11,7 @@ from services.common.export.exporter import StoreExporter
 from services.common.residency.failures import load_failures
 from services.common.store import Kind, ModelVersion
 from services.diffusion.engine import Ranker
-from services.diffusion.opening import Opening
+from services.diffusion.loading.opening import Opening
 from services.diffusion.pipelines.placement import Placement
 from services.diffusion.ranking import open_ranker
 
