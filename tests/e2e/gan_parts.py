@@ -19,8 +19,10 @@ SIZE = 16
 
 
 def publish(platform: Platform) -> None:
-    """Both models and the embedder of their feature space, exported: no later call waits for that."""
+    """Both models and the embedder of their feature space, exported: no later call waits for that. Once a platform."""
     store = platform.folder / "var/models"
+    if (store / GAN).exists():
+        return
     publish_gan(store, GAN)
     publish_gan(store, PLAIN, family="dcgan", companions=False)
     publish_clip(store, CLIP)

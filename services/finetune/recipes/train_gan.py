@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from services.common.store import Kind, Manifest
 from services.finetune.recipes.average import Average, halves
 from services.finetune.recipes.device import Device
-from services.finetune.recipes.gan import losses
+from services.finetune.recipes.gan import companions, losses
 from services.finetune.recipes.gan.augmentation import Augmentation
 from services.finetune.recipes.gan.sight import Figures, quantiles, share, variety
 from services.finetune.recipes.options import lasting, read_flags
@@ -228,8 +228,13 @@ def _step(optimiser: torch.optim.Optimizer, rate: float, loss: Tensor) -> Tensor
     return torch.nn.utils.get_total_norm(every)
 
 
-def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options) -> Manifest:
-    """Train into the new version ``out``. Raises ValueError for a work folder of other options."""
+def train(
+    data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options, features: Path | None = None
+) -> Manifest:
+    """Train into the new version ``out``. Raises ValueError for a work folder of other options.
+
+    ``features``: an embedder's version, to find training images in the space of; None: they are not found.
+    """
     begin(out)
     training = Training(data, held_out, options)
     parts: dict[str, Stateful] = {
@@ -248,13 +253,16 @@ def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options)
         return {"pictures_seen": float(step * options.batch), **training.measure()}
 
     course.run(Pace(options.steps, options.look_every), training.learn, look)
-    return _publish(training, out, options, course)
+    return _publish(training, out, options, course, companions.Sources(data, held_out, features))
 
 
-def _publish(training: Training, out: Path, options: Options, course: Resumable) -> Manifest:
+def _publish(
+    training: Training, out: Path, options: Options, course: Resumable, sources: companions.Sources
+) -> Manifest:
     training.set_mean()
     save_file(training.average.halves(), out / "generator.safetensors")
     save_file(halves(training.discriminator), out / "discriminator.safetensors")
+    known, measured = companions.write(out, training.average.model, sources)
     curve = course.curve()
     metrics = {
         "pictures_seen": curve[-1]["pictures_seen"],
@@ -262,8 +270,10 @@ def _publish(training: Training, out: Path, options: Options, course: Resumable)
         "generator_parameters": _parameters(training.generator),
         "discriminator_parameters": _parameters(training.discriminator),
         "training_seconds": round(course.seconds, 1),
+        **measured,
     }
     config = {
+        **known,
         "stylegan": json.loads(json.dumps(asdict(training.config))),
         "attributes": [list(each) for each in VOCABULARY],
         "scores": training.scores(),
@@ -280,10 +290,12 @@ def _parameters(model: nn.Module) -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the recipe from the command line."""
     options = avatars_parser(__doc__, Options())
+    options.add_argument("--features", type=Path, help="a version of peeps-clip, to find training images")
     chosen = options.parse_args(arguments)
     settings = read_flags(Options, chosen)
     try:
-        manifest = train(Peeps(chosen.data), Peeps(chosen.held_out), chosen.work, chosen.out, settings)
+        folders = Peeps(chosen.data), Peeps(chosen.held_out), chosen.work, chosen.out
+        manifest = train(*folders, settings, chosen.features)
     except (ValueError, OSError) as error:
         options.exit(2, f"train_gan: {error}\n")
     finish(manifest, chosen.out, chosen.alias)
