@@ -19,7 +19,7 @@ SIZE = 16
 
 
 def publish(platform: Platform) -> None:
-    """Both models and the embedder of their feature space, exported: no later call waits for that. Once a platform."""
+    """Both models and the embedder, exported, so that no later call waits for that; once a platform."""
     store = platform.folder / "var/models"
     if (store / GAN).exists():
         return
