@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from pequod.gan import v1
 from services.common.metrics import Metrics
 from services.common.store import Kind, Manifest, describe_files
+from services.common.store.disk import DiskLayer
 from services.common.store.settings import StoreSettings
 from services.gan.__main__ import GanProcess
 from services.gan.companions import directions, encoder, neighbours
@@ -96,35 +98,35 @@ def write_companions(folder: Path, width: int) -> None:
 
 
 def publish(store: Path, name: str, kind: Kind, family: str, folder: Path, config: Mapping[str, Any]) -> None:
-    """Version 1 of a model whose files are in ``folder``, which becomes the version's."""
-    target = store / name / "1"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder.rename(target)
+    """Version 1 of a model whose files are in ``folder``."""
     manifest = Manifest(
-        name=name, version="1", kind=kind, family=family, config=dict(config), files=describe_files(target)
+        name=name, version="1", kind=kind, family=family, config=dict(config), files=describe_files(folder)
     )
-    (target / "model.json").write_text(manifest.to_json())
+    DiskLayer(store, "user", writable=True).publish(folder, manifest)
 
 
 def publish_gan(store: Path, name: str = "peeps-gan", family: str = "stylegan", **options: Any) -> None:
     """A tiny GAN."""
-    folder = store / f".{name}"
-    config = write_version(folder, family, **options)
-    publish(store, name, Kind.GAN, family, folder, config)
+    with tempfile.TemporaryDirectory() as folder:
+        config = write_version(Path(folder), family, **options)
+        publish(store, name, Kind.GAN, family, Path(folder), config)
 
 
 def publish_clip(store: Path, name: str = "tiny-clip") -> None:
     """A tiny image embedder, whose pictures have ``FEATURES`` features."""
-    folder = clip_directory(store / f".{name}")
-    config = json.loads((folder / "config.json").read_text())
-    publish(store, name, Kind.TEXT_IMAGE_EMBEDDER, "clip", folder, config)
+    with tempfile.TemporaryDirectory() as folder:
+        made = clip_directory(Path(folder))
+        config = json.loads((made / "config.json").read_text())
+        publish(store, name, Kind.TEXT_IMAGE_EMBEDDER, "clip", made, config)
 
 
 @asynccontextmanager
-async def gan_service(home: Path, **settings: Any) -> AsyncIterator[tuple[v1.GanServiceStub, Metrics]]:
-    """A stub on a running service, and its metrics. ``home/user`` is its store, beside the shipped one."""
+async def gan_service(
+    home: Path, shipped: Path = MODELS, **settings: Any
+) -> AsyncIterator[tuple[v1.GanServiceStub, Metrics]]:
+    """A stub on a running service, and its metrics. ``home/user`` is its store, over the shipped one."""
     metrics = Metrics("gan")
-    stores = StoreSettings(shipped=MODELS, user=str(home / "user"), cache=home / "cache", load_wait=300)
+    stores = StoreSettings(shipped=shipped, user=str(home / "user"), cache=home / "cache", load_wait=300)
     chosen = GanSettings(**{"feature_model": "tiny-clip", **settings})
     async with serving(GanProcess(chosen, stores, metrics, 1), metrics) as channel:
         yield v1.GanServiceStub(channel), metrics
