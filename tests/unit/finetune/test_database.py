@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from services.common.errors import Code, Reason, ServiceError
 from services.common.settings import SettingsError
+from services.finetune.database import job_tables  # noqa: F401
 from services.finetune.database.clock import now
 from services.finetune.database.database import Database
 from services.finetune.database.schema import BLOBS, METADATA, UPLOADS
