@@ -37,13 +37,13 @@ class Sizes:
 
     rounds: int
     seconds: float
-    """Of the crowd of callers."""
+    """Of each round of the crowd of callers."""
     calls: int
     """Of a caller alone."""
     images: int
 
 
-FULL = Sizes(rounds=9, seconds=10, calls=300, images=9)
+FULL = Sizes(rounds=9, seconds=2, calls=300, images=9)
 QUICK = Sizes(rounds=2, seconds=1, calls=20, images=1)
 
 
@@ -52,7 +52,7 @@ def _engine(sizes: Sizes, report: Report) -> None:
 
 
 def _service(sizes: Sizes, report: Report) -> None:
-    bench_service(sizes.seconds, sizes.calls, report)
+    bench_service(sizes.rounds, sizes.seconds, sizes.calls, report)
 
 
 def _trade(sizes: Sizes, report: Report) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import grpc.aio
@@ -21,6 +21,7 @@ from pequod.gan import v1
 from services.common.catalogue import SERVICES
 from services.common.pictures.writing import Format, write
 from services.common.threads import threads_for
+from services.gan.latent.drawing import noise_of
 from services.gan.planning import Setting, seeded
 from services.gan.requests import usual
 from tests.bench.children import HOME, Unavailable
@@ -79,31 +80,35 @@ def running() -> Iterator[Running]:
             child.wait(60)
 
 
-def bench_service(seconds: float, calls: int, report: Report) -> None:
-    """Tables of both, with what an image costs on its way."""
+def bench_service(rounds: int, seconds: float, calls: int, report: Report) -> None:
+    """Tables of both beside the bare engine, in turns, with what an image costs on its way."""
     threads = threads_for(len(SERVICES))
-    bare, parts = _bare(threads, seconds)
+    engine = Engine(threads)
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ("bare engine", "service", "gateway")}
     with running() as both:
-        rows = []
-        for name, target in (("service", both.service), ("gateway", both.gateway)):
-            made, wall, cpu = asyncio.run(_crowd(target, seconds, both.process))
-            rate = made / wall
-            rows.append((name, f"{rate:.0f}", f"{rate / bare:.2f}", f"{cpu / made * 1e3:.2f}"))
-        singles = {
-            name: asyncio.run(_alone(target, calls))
-            for name, target in (("service", both.service), ("gateway", both.gateway))
-        }
-    size = CONFIGS[LARGE].size
+        targets = {"service": both.service, "gateway": both.gateway}
+        for _ in range(rounds):
+            taken["bare engine"].append(engine.run(seconds))
+            for name, target in targets.items():
+                taken[name].append(asyncio.run(_crowd(target, seconds, both.process)))
+        singles = asyncio.run(_alone(targets, calls))
+    medians = {name: np.median(figures, axis=0) for name, figures in taken.items()}
+    bare_rate, bare_cpu = medians["bare engine"]
     report.table(
-        f"{size} px, PNG, {CALLERS} callers of one image each, {threads} thread(s) a call; "
-        f"bare engine {bare:.0f} images/s",
-        ("through", "images/s", "share kept", "CPU ms an image, service"),
-        rows,
+        f"{CONFIGS[LARGE].size} px, PNG, {CALLERS} callers of one image each, {threads} thread(s) a call, "
+        f"medians of {rounds} rounds of {seconds:g} s",
+        ("", "images/s", "share kept", "CPU ms an image", "share by CPU"),
+        [
+            (name, f"{rate:.0f}", f"{rate / bare_rate:.2f}", f"{cpu * 1e3:.2f}", f"{bare_cpu / cpu:.2f}")
+            for name, (rate, cpu) in medians.items()
+        ],
     )
+    numbers, png = engine.parts()
+    rest = (medians["service"][1] - bare_cpu) * 1e3 - png
     report.table(
-        "Where an image's CPU time goes, ms, measured alone in this process",
-        ("networks", "numbers of the seed", "PNG"),
-        [tuple(f"{each:.2f}" for each in parts)],
+        "Where the service's CPU time for an image goes, ms",
+        ("engine", "of that numbers of the seed", "PNG", "calls, queue, replies"),
+        [tuple(f"{each:.2f}" for each in (bare_cpu * 1e3, numbers, png, rest))],
     )
     lines = [
         (name, *(f"{each:.1f}" for each in np.percentile(times, (50, 90, 99))))
@@ -114,31 +119,41 @@ def bench_service(seconds: float, calls: int, report: Report) -> None:
     report.most("one image through the gateway, p50, ms", median, SINGLE_TARGET_MS)
 
 
-def _bare(threads: int, seconds: float) -> tuple[float, tuple[float, float, float]]:
-    """Images a second of the engine in this process, and CPU ms an image of its parts."""
-    model = opened(LARGE, threads, ROWS)
-    setting = Setting.of(model.traits, usual())
-    drafts = [setting.single(seeded(seed)) for seed in range(ROWS)]
-    model.draw(drafts)
-    made, since, cpu = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - since < seconds:
-        pictures = model.draw(drafts)
-        made += ROWS
-    rate = made / (time.perf_counter() - since)
-    networks = (time.process_time() - cpu) / made * 1e3
-    cpu = time.process_time()
-    for seed in range(100):
-        setting.single(seeded(seed))
-    numbers = (time.process_time() - cpu) * 10
-    cpu = time.process_time()
-    for _ in range(20):
-        for each in pictures:
-            write(each.picture, Format.PNG)
-    return rate, (networks, numbers, (time.process_time() - cpu) / (20 * ROWS) * 1e3)
+class Engine:
+    """The bare engine in this process."""
+
+    def __init__(self, threads: int) -> None:
+        self._model = opened(LARGE, threads, ROWS)
+        setting = Setting.of(self._model.traits, usual())
+        self._setting = setting
+        self._drafts = [setting.single(seeded(seed)) for seed in range(ROWS)]
+        self._drawn = self._model.draw(self._drafts)
+
+    def run(self, seconds: float) -> tuple[float, float]:
+        """Images a second, and CPU seconds of one."""
+        made, since, cpu = 0, time.perf_counter(), time.process_time()
+        while time.perf_counter() - since < seconds:
+            self._drawn = self._model.draw(self._drafts)
+            made += ROWS
+        return made / (time.perf_counter() - since), (time.process_time() - cpu) / made
+
+    def parts(self) -> tuple[float, float]:
+        """CPU milliseconds of one image's numbers and of its PNG."""
+        places = self._model.traits.places
+        cpu = time.process_time()
+        for seed in range(100):
+            self._setting.single(seeded(seed))
+            noise_of(seed, places, 1.0)
+        numbers = (time.process_time() - cpu) * 10
+        cpu = time.process_time()
+        for _ in range(20):
+            for each in self._drawn:
+                write(each.picture, Format.PNG)
+        return numbers, (time.process_time() - cpu) / (20 * ROWS) * 1e3
 
 
-async def _crowd(target: str, seconds: float, process: psutil.Process) -> tuple[int, float, float]:
-    """Images, seconds, and CPU seconds of the service's process."""
+async def _crowd(target: str, seconds: float, process: psutil.Process) -> tuple[float, float]:
+    """Images a second, and CPU seconds of the service's process for one."""
     end = time.perf_counter() + seconds
     async with grpc.aio.insecure_channel(target) as channel:
         stub = v1.GanServiceStub(channel)
@@ -154,18 +169,22 @@ async def _crowd(target: str, seconds: float, process: psutil.Process) -> tuple[
         before, since = process.cpu_times(), time.perf_counter()
         made = sum(await asyncio.gather(*map(caller, range(CALLERS))))
         wall, after = time.perf_counter() - since, process.cpu_times()
-    return made, wall, after.user + after.system - before.user - before.system
+    return made / wall, (after.user + after.system - before.user - before.system) / made
 
 
-async def _alone(target: str, calls: int) -> list[float]:
-    """Milliseconds of one call after the other."""
-    taken = []
-    async with grpc.aio.insecure_channel(target) as channel:
-        stub = v1.GanServiceStub(channel)
+async def _alone(targets: Mapping[str, str], calls: int) -> dict[str, list[float]]:
+    """Milliseconds of one call after the other, through each in turn."""
+    taken: dict[str, list[float]] = {name: [] for name in targets}
+    async with contextlib.AsyncExitStack() as stack:
+        stubs = {
+            name: v1.GanServiceStub(await stack.enter_async_context(grpc.aio.insecure_channel(target)))
+            for name, target in targets.items()
+        }
         for seed in range(calls):
-            since = time.perf_counter()
-            await stub.Sample(v1.SampleRequest(model=LARGE, seeds=[seed]))
-            taken.append((time.perf_counter() - since) * 1e3)
+            for name, stub in stubs.items():
+                since = time.perf_counter()
+                await stub.Sample(v1.SampleRequest(model=LARGE, seeds=[seed]))
+                taken[name].append((time.perf_counter() - since) * 1e3)
     return taken
 
 
