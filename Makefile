@@ -30,7 +30,7 @@ export PIP_CONSTRAINT := $(LOCK)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup run test test-slow test-gpu lint format protos client corpus lock clean \
-	bench-gateway bench-ngram bench-embed bench-lm bench-images eval-images freeze-protos
+	bench-gateway bench-ngram bench-embed bench-lm bench-images bench-gan eval-images freeze-protos
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ bench-lm: setup ## Measure the language-model sampler (CORPUS=folder, ONLY=, PEE
 bench-images: setup ## Measure image generation (ONLY=, PLATFORM=host:port, REQUESTS=, QUICK=1)
 	$(BIN)/python -m tests.bench.bench_images $(if $(ONLY),--only $(ONLY)) $(if $(PLATFORM),--platform $(PLATFORM)) \
 		$(if $(REQUESTS),--requests $(REQUESTS)) $(if $(QUICK),--quick)
+
+bench-gan: setup ## Measure the GAN service (ONLY=, QUICK=1)
+	$(BIN)/python -m tests.bench.bench_gan $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 eval-images: setup ## Measure what peeps-diffusion paints and the upscaler (DATA=folder learnt from, MODEL=folder, ONLY=, JSON=, CONTACT=file)
 	$(BIN)/python -m tests.bench.eval_images $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data $(DATA)) \

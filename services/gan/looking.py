@@ -6,6 +6,7 @@ from services.common.errors import unsupported
 from services.common.pictures.reading import Pixels
 from services.gan.companions.neighbours import Neighbour, Neighbours
 from services.gan.engine import Eyes, Model
+from services.gan.pictures import fitted
 
 
 def neighbours_of(model: Model) -> Neighbours:
@@ -15,9 +16,9 @@ def neighbours_of(model: Model) -> Neighbours:
     return model.companions.neighbours
 
 
-def nearest(picture: Pixels, eyes: Eyes, neighbours: Neighbours, limit: int) -> list[Neighbour]:
-    """The training images nearest to a picture; blocking."""
-    point = eyes.see(picture)
+def nearest(picture: Pixels, size: int, eyes: Eyes, neighbours: Neighbours, limit: int) -> list[Neighbour]:
+    """The training images nearest to a picture, seen at ``size`` as they were; blocking."""
+    point = eyes.see(fitted(picture, size))
     features = len(neighbours.reduced.mean)
     if len(point) != features:
         raise unsupported(f"{eyes.name} sees {len(point)} features, the training images have {features}")

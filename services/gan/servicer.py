@@ -146,7 +146,8 @@ class GanServicer(v1.GanServiceServicer):
                 if draft is not None:
                     picture = (await self._draw(session, draft, _itself)).picture
                 assert picture is not None, "a query is one or the other"
-                look = partial(nearest, picture, eyes.model, neighbours, wanted.limit)
+                size = session.model.traits.size
+                look = partial(nearest, picture, size, eyes.model, neighbours, wanted.limit)
                 served = await self._rooms.lane.run(look, session.deadline)
         session.meter.note(served)
         used = session.meter.usage(session.version)
