@@ -30,7 +30,7 @@ from services.finetune.recipes.judge.judging import Judge
 from services.finetune.recipes.judge.vocabulary import labels
 from services.finetune.recipes.measures.features import Features
 from services.finetune.recipes.measures.learnt import Learnt
-from services.finetune.recipes.measures.sets import coverage, kid
+from services.finetune.recipes.measures.sets import Points, coverage, kid
 from services.finetune.recipes.options import add_flags, read_flags
 from services.finetune.recipes.peeps.captions import full_caption
 from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
@@ -148,13 +148,7 @@ def eval_likeness(subject: Subject, found: Findings) -> None:
     """Distances between sets."""
     features = subject.features
     painted, drawn = features.of(subject.painted), features.of(subject.drawn)
-    if subject.data is None:
-        half = len(drawn) // 2
-        one, other = drawn[:half], drawn[half:]
-    else:
-        count = min(len(drawn), len(subject.data))
-        places = np.random.default_rng(0).choice(len(subject.data), count, replace=False)
-        one, other = features.of(subject.sized(subject.data.images[np.sort(places)])), drawn
+    one, other = drawn_twice(features, drawn, subject.data, subject.painter.config.size)
     found.notes.append(
         f"drawn against drawn: {len(one)} against {len(other)}, painted: {len(painted)} against {len(drawn)}"
     )
@@ -171,6 +165,16 @@ def eval_likeness(subject: Subject, found: Findings) -> None:
     near, nearest = coverage(painted, drawn), coverage(one, other)
     found.add("precision", f"precision@{features.name}", near.precision, NOTHING, nearest.precision, "{:.3f}")
     found.add("recall", f"recall@{features.name}", near.recall, NOTHING, nearest.recall, "{:.3f}")
+
+
+def drawn_twice(features: Features, drawn: Points, data: Peeps | None, size: int) -> tuple[Points, Points]:
+    """Features of two sets of drawings: as many of ``data`` and ``drawn``, or the halves of ``drawn``."""
+    if data is None:
+        half = len(drawn) // 2
+        return drawn[:half], drawn[half:]
+    count = min(len(drawn), len(data))
+    places = np.sort(np.random.default_rng(0).choice(len(data), count, replace=False))
+    return features.of(pictures(at_size(data.images[places], size))), drawn
 
 
 def eval_copies(subject: Subject, found: Findings) -> None:

@@ -55,6 +55,7 @@ class Options:
     critic_rate: float = 3e-3
     loss: str = losses.RELATIVISTIC
     r1: float = 0.3
+    gp: float = 0.1
     critic_steps: int = 1
     generator_steps: int = 1
     stddev: str = ON
@@ -74,12 +75,19 @@ PRESETS: Mapping[str, Options] = {
     # generator's, at a hundred times the rate, with no penalty on being steep. The generator has to be slow:
     # Adam divides by the size of the gradient, so that at a usual rate it leaves the flat on tiny gradients.
     "vanishing": Options(
-        loss=losses.SATURATING, r1=0.0, rate=1e-4, critic_rate=1e-2, critic_steps=3, steps=1500
+        loss=losses.SATURATING, r1=0.0, rate=1e-4, critic_rate=1e-2, critic_steps=3, steps=2000
     ),
     # Five steps against a discriminator that stands still end at the point that it likes best, wherever they
     # begin (Metz et al., 2017); it then learns to dislike that point, and all move to the next. Nothing says
     # that a batch should vary: each example is judged alone, and no penalty keeps the landscape even.
-    "collapse": Options(loss=losses.NON_SATURATING, r1=0.0, critic_rate=1e-3, generator_steps=5, stddev=OFF),
+    "collapse": Options(
+        loss=losses.NON_SATURATING,
+        r1=0.0,
+        critic_rate=1e-3,
+        generator_steps=5,
+        stddev=OFF,
+        steps=900,
+    ),
 }
 
 
@@ -160,6 +168,7 @@ def _regime(options: Options) -> Regime:
         options.r1,
         options.rate,
         options.critic_rate,
+        gp=options.gp,
         critic_steps=options.critic_steps,
         generator_steps=options.generator_steps,
         compares=options.stddev == ON,

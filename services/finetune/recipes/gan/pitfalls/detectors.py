@@ -27,6 +27,8 @@ class Detector(Protocol):
 
     def signs(self, figures: Measured) -> list[str]: ...
 
+    def is_well(self, figures: Measured) -> bool: ...
+
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
@@ -77,6 +79,10 @@ class Vanishing:
         }
         return [name for name, is_so in found.items() if is_so]
 
+    def is_well(self, figures: Measured) -> bool:
+        """Whether nothing speaks for it."""
+        return not self.alarm.is_ringing and not self.signs(figures)
+
     def state_dict(self) -> dict[str, Any]:
         """For checkpoints."""
         return {"alarm": self.alarm.state_dict(), "usual": list(self._usual)}
@@ -92,11 +98,13 @@ class CollapseLimits:
     """What is made is all alike, or is only some of what there is."""
 
     least: Mapping[str, float] = field(
-        default_factory=lambda: {"spread": 0.5, "modes": 0.35, "attributes": 0.5}
+        default_factory=lambda: {"spread": 0.5, "modes": 0.25, "attributes": 0.5}
     )
     """Figures that are 1 where made examples vary as real ones do, and what they must not fall below."""
     most: Mapping[str, float] = field(default_factory=lambda: {"duplicates": 0.3})
     """Figures that are near 0 there, and what they must not pass."""
+    clear: float = 1.4
+    """So many times a limit is clear of it."""
 
 
 class Collapse:
@@ -122,6 +130,15 @@ class Collapse:
         low = [name for name, least in self._limits.least.items() if figures.get(name, least) < least]
         high = [name for name, most in self._limits.most.items() if figures.get(name, most) > most]
         return low + high
+
+    def is_well(self, figures: Measured) -> bool:
+        """Whether variety is clear of the limits: a collapse comes by and by."""
+        limits = self._limits
+        is_varied = all(
+            figures.get(name, 1.0) >= limits.clear * least for name, least in limits.least.items()
+        )
+        is_new = all(figures.get(name, 0.0) * limits.clear <= most for name, most in limits.most.items())
+        return is_varied and is_new and not self.alarm.is_ringing
 
     def state_dict(self) -> dict[str, Any]:
         """For checkpoints."""

@@ -86,7 +86,7 @@ class Watch:
         figures = {**self._figures.read(), **variety()}
         for pitfall in self._detectors:
             self._look(pitfall, figures, step)
-        if self._is_well(figures):
+        if all(each.is_well(figures) for each in self._detectors.values()):
             self._healthy.keep(step)
 
     def _look(self, pitfall: str, figures: Mapping[str, float], step: int) -> None:
@@ -124,10 +124,6 @@ class Watch:
     def _climb_all(self) -> Regime:
         counters = [LADDERS[pitfall][rung] for pitfall, rung in self._climbed]
         return reduce(_changed, counters, self._base)
-
-    def _is_well(self, figures: Mapping[str, float]) -> bool:
-        """Whether what there is now is worth going back to."""
-        return not any(each.alarm.is_ringing or each.signs(figures) for each in self._detectors.values())
 
     def state_dict(self) -> dict[str, Any]:
         """For checkpoints."""
