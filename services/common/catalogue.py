@@ -14,6 +14,8 @@ class ServiceEntry:
     side_port: int
     grpc_services: tuple[str, ...]
     proto_modules: tuple[str, ...]
+    has_models: bool = True
+    """Whether it has models of its own, which its ModelService tells of."""
 
     @property
     def module(self) -> str:
@@ -51,6 +53,14 @@ SERVICES: tuple[ServiceEntry, ...] = (
         side_port=9064,
         grpc_services=("pequod.gan.v1.GanService",),
         proto_modules=("pequod.gan.v1.gan_pb2",),
+    ),
+    ServiceEntry(
+        name="finetune",
+        port=50065,
+        side_port=9065,
+        grpc_services=("pequod.finetune.v1.DatasetService",),
+        proto_modules=("pequod.finetune.v1.dataset_pb2",),
+        has_models=False,
     ),
 )
 

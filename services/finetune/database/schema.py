@@ -51,6 +51,8 @@ DATASETS = Table(
     Column("lease_owner", String(64)),
     Column("lease_until", Instant),
     Column("epoch", Integer, nullable=False),
+    # Claims that did not end well; a data set that brings every worker down is given up.
+    Column("attempts", Integer, nullable=False),
     Index("ix_datasets_newest", "tenant", "created_at", "dataset_id"),
     Index("ix_datasets_unfinished", "state", "lease_until"),
     Index("uq_datasets_request", "tenant", "request_id", unique=True),

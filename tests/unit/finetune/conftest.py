@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from services.finetune.database.database import Database
-from tests.unit.finetune import postgres
+from tests.unit.finetune import parts, postgres
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +37,23 @@ def database(database_url):
     opened = Database.open(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+async def service(database_url, tmp_path):
+    """(stub, process) of a running service, on each database."""
+    async with parts.running(database_url, tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+async def stub(service):
+    """DatasetService, on each database."""
+    return service[0]
+
+
+@pytest.fixture
+async def one_stub(tmp_path):
+    """DatasetService on SQLite: for what never reaches the database."""
+    async with parts.running(f"sqlite:///{tmp_path}/finetune.db", tmp_path) as (stub, _):
+        yield stub

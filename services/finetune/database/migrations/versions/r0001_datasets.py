@@ -48,6 +48,7 @@ def _datasets() -> None:
         Column("lease_owner", String(64)),
         Column("lease_until", BigInteger),
         Column("epoch", Integer, nullable=False),
+        Column("attempts", Integer, nullable=False),
         PrimaryKeyConstraint("tenant", "dataset_id", name="pk_datasets"),
     )
     op.create_index("ix_datasets_newest", "datasets", ["tenant", "created_at", "dataset_id"])
