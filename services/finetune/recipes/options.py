@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,3 +41,16 @@ def read_flags(kind: type[T], chosen: argparse.Namespace) -> T:
 def lasting(options: DataclassInstance, passing: Collection[str] = _PASSING) -> dict[str, Any]:
     """The options that a checkpoint cannot change under: all but those ``passing``."""
     return {name: value for name, value in asdict(options).items() if name not in passing}
+
+
+def preset(arguments: Sequence[str] | None, presets: Mapping[str, T], default: T) -> T:
+    """What the other options begin from: the preset that ``--preset`` names, if it does."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add_preset(first, presets)
+    chosen, _ = first.parse_known_args(arguments)
+    return presets[chosen.preset] if chosen.preset else default
+
+
+def add_preset(parser: argparse.ArgumentParser, presets: Mapping[str, Any]) -> None:
+    """The option that ``preset`` reads."""
+    parser.add_argument("--preset", choices=sorted(presets), help="other defaults for all that follow")

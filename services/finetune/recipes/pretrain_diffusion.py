@@ -1,6 +1,6 @@
 """Recipe pretrain_diffusion: pictures from noise, told by text, with one network for all levels of noise.
 
-python -m services.finetune.recipes.pretrain_diffusion --data var/peeps --text STORE/peeps-clip/1 \\
+python -m services.finetune.recipes.pretrain_diffusion --data var/peeps --text STORE/peeps-clip/2 \\
     --work DIR --out STORE/NAME/VERSION
 
 Velocity prediction (Salimans and Ho, 2022) on cosine levels (Nichol and Dhariwal, 2021), classifier-free

@@ -43,13 +43,23 @@ class Resumable:
     """The steps of one training."""
 
     def __init__(
-        self, work: Path, parts: Mapping[str, Stateful], lasting: Mapping[str, Any], seed: int
+        self,
+        work: Path,
+        parts: Mapping[str, Stateful],
+        lasting: Mapping[str, Any],
+        seed: int,
+        before: Mapping[str, Any] | None = None,
     ) -> None:
-        """``lasting``: the options that a checkpoint cannot change under."""
+        """``lasting``: the options that a checkpoint cannot change under.
+
+        ``before``: what options were in effect before a recipe had them, for checkpoints that are older; such
+        a checkpoint may lack parts too, which then stay as they are.
+        """
         work.mkdir(parents=True, exist_ok=True)
         self.step = 0
         self.seconds = 0.0
         self._parts, self._lasting, self._seed = parts, dict(lasting), seed
+        self._before = before
         self._file, self._curve = work / _CHECKPOINT, work / _CURVE
 
     def resume(self) -> None:
@@ -57,10 +67,13 @@ class Resumable:
         if not self._file.exists():
             return
         saved = torch.load(self._file, map_location="cpu", weights_only=True)
-        if saved["options"] != self._lasting:
+        is_older = self._before is not None and set(saved["options"]) < set(self._before)
+        made_with = {**(self._before or {}), **saved["options"]}
+        if made_with != self._lasting:
             raise ValueError(f"{self._file} was made with other options: {saved['options']}")
         for name, part in self._parts.items():
-            part.load_state_dict(saved[name])
+            if name in saved or not is_older:
+                part.load_state_dict(saved[name])
         self.step, self.seconds = saved["step"], saved["seconds"]
 
     def save(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -17,29 +19,39 @@ _BRIGHTNESS, _CONTRAST, _COLOR = 0.2, 0.25, 0.3
 """Standard deviations; the last two are of logarithms."""
 
 
+Change = Callable[[Tensor, Tensor], Tensor]
+"""Examples [n, ...] and the chance of each change, to examples of the same shape."""
+
+
+def pictures_changed(pictures: Tensor, chance: Tensor) -> Tensor:
+    """Flips, moves and colours of pictures [n, 3, size, size]."""
+    return _color(_move(pictures, chance), chance)
+
+
 class Augmentation(nn.Module):
-    """Flips, moves and colours that change, each with a chance that is steered."""
+    """Changes, each with a chance that is steered."""
 
     chance: Tensor
     sign: Tensor
 
-    def __init__(self, target: float) -> None:
-        """``target``: mean sign of the logits of real pictures that is held; 0 augments nothing."""
+    def __init__(self, target: float, change: Change = pictures_changed) -> None:
+        """``target``: mean sign of the logits of real examples that is held; 0 augments nothing."""
         super().__init__()
-        self._target = target
+        self.target = target
+        self._change = change
         self.register_buffer("chance", torch.zeros(()))
         self.register_buffer("sign", torch.zeros(()))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """[n, 3, size, size] -> the same shape."""
-        return _color(_move(pictures, self.chance), self.chance) if self._target else pictures
+    def forward(self, examples: Tensor) -> Tensor:
+        """[n, ...] -> the same shape."""
+        return self._change(examples, self.chance) if self.target else examples
 
     @torch.no_grad()
     def steer(self, real: Tensor) -> None:
-        """More where the logits [n] of real pictures are too sure, less where they are not."""
+        """More where the logits [n] of real examples are too sure, less where they are not."""
         self.sign.lerp_(real.sign().mean(), _MEMORY)
-        if self._target:
-            self.chance += (self.sign - self._target).sign() * (len(real) / _RAMP)
+        if self.target:
+            self.chance += (self.sign - self.target).sign() * (len(real) / _RAMP)
             self.chance.clamp_(0, _MOST)
 
 

@@ -1,35 +1,86 @@
-"""What the two networks of a GAN want, from the logits of real and of made pictures."""
+"""What the two networks of a GAN want, from the logits of real and of made examples.
+
+``Judge`` is a discriminator that was told all but the examples themselves.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import softplus
 
+Judge = Callable[[Tensor], Tensor]
+"""Examples [n, ...] -> logits [n], high for real."""
+
 NON_SATURATING, RELATIVISTIC = "non_saturating", "relativistic"
-LOSSES = (NON_SATURATING, RELATIVISTIC)
-"""Of Goodfellow et al., 2014, and of Jolicoeur-Martineau, 2018: each real picture against a made one."""
+WGAN_GP, SATURATING = "wgan_gp", "saturating"
+LOSSES = (NON_SATURATING, RELATIVISTIC, WGAN_GP, SATURATING)
+"""Of Goodfellow et al., 2014; of Jolicoeur-Martineau, 2018: each real example against a made one; of
+Gulrajani et al., 2017: the distance that a critic of slope 1 finds; of Goodfellow et al. too, the game as it
+is first written down: it vanishes where the discriminator wins, and is here to be watched doing so."""
+_PAIRED = (RELATIVISTIC, WGAN_GP)
+"""Losses that only differences of logits count in: a logit's own sign says nothing."""
+_FLAT = 0.01
+"""A generator's loss whose slope is less teaches it nothing."""
 
 
 def critic_loss(loss: str, real: Tensor, made: Tensor) -> Tensor:
     """Of the discriminator; logits [n] and [n]."""
     if loss == RELATIVISTIC:
         return softplus(made - real).mean()
+    if loss == WGAN_GP:
+        return (made - real).mean()
     return softplus(-real).mean() + softplus(made).mean()
 
 
 def generator_loss(loss: str, real: Tensor, made: Tensor) -> Tensor:
     """Of the generator; only a relativistic one looks at ``real``."""
-    return softplus(real - made).mean() if loss == RELATIVISTIC else softplus(-made).mean()
+    if loss == RELATIVISTIC:
+        return softplus(real - made).mean()
+    if loss == WGAN_GP:
+        return -made.mean()
+    if loss == SATURATING:
+        return -softplus(made).mean()  # log(1 - D(made)), to be made small
+    return softplus(-made).mean()
 
 
-def steepness(discriminator: nn.Module, pictures: Tensor, attributes: Tensor) -> Tensor:
-    """Mean squared length of the gradients of logits by pictures (Mescheder et al., 2018).
+def accuracy(loss: str, real: Tensor, made: Tensor) -> Tensor:
+    """Share of the judgements that are right: of pairs where the loss compares pairs, else of examples."""
+    if loss in _PAIRED:
+        return (real > made).float().mean()
+    return ((real > 0).float().mean() + (made < 0).float().mean()) / 2
 
-    R1 of real pictures, R2 of made ones. In float32: 16 bits are too few for gradients of gradients.
+
+def saturated(loss: str, real: Tensor, made: Tensor) -> Tensor:
+    """Share of the made examples at whose logits the generator's loss is flat."""
+    if loss == WGAN_GP:
+        return torch.zeros((), device=made.device)
+    against = {RELATIVISTIC: real - made, SATURATING: made}
+    slope = torch.sigmoid(against.get(loss, -made))
+    return (slope < _FLAT).float().mean()
+
+
+def steepness(judge: Judge, examples: Tensor) -> Tensor:
+    """Mean squared length of the gradients of logits by examples (Mescheder et al., 2018).
+
+    R1 of real ones, R2 of made ones. In float32: 16 bits are too few for gradients of gradients.
     """
-    with torch.autocast(pictures.device.type, enabled=False):
-        seen = pictures.detach().float().requires_grad_()
-        logits = discriminator(seen, attributes)
-        (gradients,) = torch.autograd.grad(logits.sum(), seen, create_graph=True)
-    return gradients.square().sum(dim=(1, 2, 3)).mean()
+    return _gradients(judge, examples).square().sum(dim=1).mean()
+
+
+def gradient_penalty(judge: Judge, real: Tensor, made: Tensor) -> Tensor:
+    """How far slopes are from 1, squared, at random points between pairs (Gulrajani et al., 2017)."""
+    shares = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device)
+    between = torch.lerp(real.detach().float(), made.detach().float(), shares)
+    lengths = (_gradients(judge, between).square().sum(dim=1) + 1e-12).sqrt()
+    return (lengths - 1).square().mean()
+
+
+def _gradients(judge: Judge, examples: Tensor) -> Tensor:
+    """[n, values] of logits by examples, to be differentiated again."""
+    with torch.autocast(examples.device.type, enabled=False):
+        seen = examples.detach().float().requires_grad_()
+        (gradients,) = torch.autograd.grad(judge(seen).sum(), seen, create_graph=True)
+    return gradients.flatten(1)

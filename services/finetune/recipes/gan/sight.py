@@ -25,6 +25,14 @@ class Figures:
         self._noted = {}
         return means
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """For checkpoints: what was noted and not yet read."""
+        return {name: torch.stack(each) for name, each in self._noted.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
+        """From a checkpoint."""
+        self._noted = {name: list(each.unbind()) for name, each in state_dict.items()}
+
 
 def share(is_right: Tensor) -> Tensor:
     """Of a [n] of bool, what share is true."""

@@ -1,0 +1,124 @@
+"""Options of recipe train_gan, and presets: a small healthy training, and one that causes each pitfall."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from services.finetune.recipes.gan import losses
+from services.finetune.recipes.gan.pitfalls.regime import Regime
+from services.finetune.recipes.gan.pitfalls.watch import OFF, ON, Manner
+
+PASSING = frozenset({"threads", "device", "clip", "judge", "counters"})
+"""Options that a checkpoint may go on without."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Training; the defaults are those of the shipped ``peeps-gan``."""
+
+    size: int = 32
+    """Pixels of a side."""
+    finest: int = 32
+    """Channels at that size."""
+    most: int = 128
+    """Channels at the most, where there are fewer pixels."""
+    latent: int = 128
+    width: int = 128
+    """Widths of a latent vector and of a style."""
+    features: int = 192
+    """Width of what the discriminator decides by."""
+    steps: int = 20_000
+    batch: int = 32
+    rate: float = 2.5e-3
+    critic_rate: float = 2.5e-3
+    cooling: float = 0.3
+    """Last share of the steps, over which the rates go to 0."""
+    loss: str = losses.RELATIVISTIC
+    r1: float = 0.5
+    """Weight of R1, and of R2 where the loss is relativistic."""
+    r1_every: int = 4
+    """Steps from one to the next, which counts so many times."""
+    gp: float = 10.0
+    """Weight of the gradient penalty where the loss is wgan_gp."""
+    critic_steps: int = 1
+    generator_steps: int = 1
+    """Steps of each network in one step of the training."""
+    stddev: str = ON
+    """``off``: the discriminator does not see how much a batch varies."""
+    noise: float = 0.0
+    """Standard deviation of noise on all that the discriminator sees."""
+    augment: float = 0.0
+    """Mean sign of the logits of real pictures that augmentations hold; 0 for none."""
+    mixing: float = 0.5
+    """Share of the pictures made of two styles, one for the coarse layers and one for the fine."""
+    untold: float = 0.2
+    """Chance of an attribute to be left out."""
+    unconditional: float = 0.2
+    """Chance of all of them to be left out."""
+    half_life: int = 40_000
+    """Pictures after which a weight counts half in the average."""
+    look_every: int = 500
+    watch_every: int = 50
+    """Steps from one look of the detectors to the next."""
+    grace: int = 2000
+    """Steps at the beginning in which little variety is no alarm, unless there was more before."""
+    counters: str = ON
+    """``off``: alarms are noted, nothing is done about them."""
+    clip: str = ""
+    """Version of pretrain_clip: features for KID, precision, recall and the detector of collapses, and to
+    find training images by once it is served."""
+    judge: str = ""
+    """Version of train_judge: says how many of the attributes' words are made at all."""
+    seed: int = 1
+    threads: int = 1
+    device: str = "auto"
+
+    @property
+    def regime(self) -> Regime:
+        """How the training begins."""
+        return Regime(
+            loss=self.loss,
+            r1=self.r1,
+            rate=self.rate,
+            critic_rate=self.critic_rate,
+            gp=self.gp,
+            critic_steps=self.critic_steps,
+            generator_steps=self.generator_steps,
+            noise=self.noise,
+            augment=self.augment,
+            compares=self.stddev == ON,
+        )
+
+    @property
+    def manner(self) -> Manner:
+        """How it is watched. Raises ValueError for what cannot be."""
+        return Manner(self.watch_every, self.grace // max(self.watch_every, 1), self.counters)
+
+
+_TOY = Options(
+    size=16,
+    finest=8,
+    most=16,
+    latent=24,
+    width=24,
+    features=24,
+    steps=400,
+    batch=16,
+    mixing=0.0,
+    unconditional=1.0,  # the detectors look at pictures of which nothing is stated
+    half_life=500,
+    look_every=100,
+    watch_every=10,
+    grace=100,
+    device="cpu",
+)
+"""Avatars of 16 pixels by networks of some 40 000 parameters: a minute on a core."""
+
+PRESETS: Mapping[str, Options] = {
+    "healthy": _TOY,
+    "vanishing": replace(_TOY, loss=losses.SATURATING, r1=0.0, rate=1e-4, critic_rate=1e-2, critic_steps=3),
+    "collapse": replace(
+        _TOY, loss=losses.NON_SATURATING, r1=0.0, critic_rate=1e-3, generator_steps=3, stddev=OFF
+    ),
+}
