@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 from services.finetune.recipes import train_gan
 from services.finetune.recipes.gan import losses
 from services.finetune.recipes.gan.options import PASSING, PRESETS
-from services.finetune.recipes.gan.pitfalls.detectors import COLLAPSE, VANISHING
+from services.finetune.recipes.gan.pitfalls.detectors import COLLAPSE, VANISHING, Collapse
 from services.finetune.recipes.gan.training import Training
 from services.finetune.recipes.options import lasting
 from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
 from services.finetune.recipes.resumable import Pace, Resumable
 
+pytestmark = pytest.mark.timeout(600)  # half a minute on an idle core
 ROOT = Path(__file__).parents[3]
 TINY = replace(PRESETS["healthy"], most=8, steps=12, batch=8, look_every=6, watch_every=3)
 NEWER = {
@@ -126,22 +127,13 @@ def stopped(peeps, home, options, monkeypatch, step):
 
 
 def test_a_roll_back_is_the_same_after_a_stop(peeps, tmp_path, monkeypatch):
-    """Stopped while the alarm rings; the state to go back to comes from the checkpoint."""
-    options = replace(
-        PRESETS["collapse"],
-        most=8,
-        steps=140,
-        batch=8,
-        stddev="on",
-        loss=losses.RELATIVISTIC,
-        r1=1.0,
-        rate=3e-2,
-    )
-    options = replace(options, grace=20, look_every=70)
+    """Stopped between the alarm's looks; the state to go back to is that of the checkpoint."""
+    monkeypatch.setattr(Collapse, "signs", lambda *_: ["spread"])
+    monkeypatch.setattr(Collapse, "is_well", lambda *_: False)
+    options = replace(TINY, r1=1.0, steps=16, watch_every=2, grace=0)  # no other counter would change a thing
     whole = Run(peeps, tmp_path / "whole", **vars(options))
-    rolled = [each["step"] for each in whole.of("action") if each["action"] == "roll_back"]
-    assert rolled
-    stopped(peeps, tmp_path / "parts", options, monkeypatch, rolled[0] - 4)
+    assert [(each["step"], each["action"]) for each in whole.of("action")] == [(6, "roll_back")]
+    stopped(peeps, tmp_path / "parts", options, monkeypatch, 5)
     parts = Run(peeps, tmp_path / "parts", **vars(options))
     assert parts.events == whole.events
     for name in ("generator.safetensors", "discriminator.safetensors"):
