@@ -22,7 +22,7 @@ MINILM := models/minilm/1/model.json
 EXPORTED := $(VENV)/.exported
 BUF := npx --yes @bufbuild/buf@1.75.0
 FROZEN := protos/baseline/frozen.binpb
-SERVED := common model sampler tokenizer diffusion
+SERVED := common model sampler tokenizer diffusion gan
 PROTOS := $(shell find protos -name '*.proto')
 
 # The lock binds every pip call, those inside isolated builds too.
@@ -58,6 +58,7 @@ $(EXPORTED): $(STUBS) $(MINILM) $(wildcard models/*/*/model.json)
 	$(BIN)/python -m services.tokenizer.prepare --models models
 	$(BIN)/python -m services.sampler.prepare --models models
 	$(BIN)/python -m services.diffusion.prepare --models models
+	$(BIN)/python -m services.gan.prepare --models models
 	@touch $@
 
 setup: $(EXPORTED) ## Make .venv, install the locked packages, generate the stubs, import minilm
@@ -114,13 +115,13 @@ bench-images: setup ## Measure image generation (ONLY=, PLATFORM=host:port, REQU
 	$(BIN)/python -m tests.bench.bench_images $(if $(ONLY),--only $(ONLY)) $(if $(PLATFORM),--platform $(PLATFORM)) \
 		$(if $(REQUESTS),--requests $(REQUESTS)) $(if $(QUICK),--quick)
 
+bench-gan: setup ## Measure the GAN service, then how training's pitfalls are noticed and countered (ONLY=, SEEDS=, QUICK=1)
+	$(BIN)/python -m tests.bench.bench_gan $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+	$(if $(ONLY),,$(BIN)/python -m tests.bench.gan.pitfalls $(if $(SEEDS),--seeds $(SEEDS)) $(if $(QUICK),--quick))
+
 eval-images: setup ## Measure what peeps-diffusion paints and the upscaler (DATA=folder learnt from, MODEL=folder, ONLY=, JSON=, CONTACT=file)
 	$(BIN)/python -m tests.bench.eval_images $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data $(DATA)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON)) $(if $(CONTACT),--contact $(CONTACT))
-
-bench-gan: setup ## Measure the detectors of a GAN's pitfalls and the counters over many seeds (SEEDS=, PROCESSES=, QUICK=1)
-	$(BIN)/python -m tests.bench.gan.pitfalls $(if $(SEEDS),--seeds $(SEEDS)) $(if $(PROCESSES),--processes $(PROCESSES)) \
-		$(if $(QUICK),--quick)
 
 eval-gan: setup ## Measure what peeps-gan makes beside peeps-diffusion (DATA=folder learnt from, MODEL=folder, COUNT=, PAINTED=, JSON=, CONTACT=file)
 	$(BIN)/python -m tests.bench.eval_gan $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data $(DATA)) \

@@ -42,13 +42,14 @@ def pipeline(
 ) -> Proceed:
     """What happens to every call, in this order, whichever door it comes in by."""
     forward = Forward(metrics)
+    with_models = {entry.name: pools[entry.name] for entry in settings.services if entry.has_models}
     return compose(
         [
             Identify(),  # ids and trace context
             Settle(metrics),  # counts and times what comes after, however it ends
             Sanity(settings.policy),  # sizes, and a deadline for every call
             Admission([*pools, MODELS], settings.policy, metrics),  # a place, or a bounded queue for one
-            Route(pools, ModelDirectory(pools, methods, forward)),  # which service
+            Route(pools, ModelDirectory(with_models, methods, forward)),  # which service
             forward,  # which backend; the call itself, and its one retry
         ]
     )

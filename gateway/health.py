@@ -55,7 +55,8 @@ class Health:
         }
 
     def _states(self) -> dict[str, bool]:
-        states = {"": self.ready, MODEL_SERVICE: any(pool.healthy for pool in self._pools.values())}
+        with_models = [self._pools[entry.name] for entry in self._services if entry.has_models]
+        states = {"": self.ready, MODEL_SERVICE: any(pool.healthy for pool in with_models)}
         for entry in self._services:
             states |= dict.fromkeys(entry.grpc_services, self._pools[entry.name].healthy)
         return states

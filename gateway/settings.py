@@ -34,13 +34,13 @@ class Policy:
     unary_seconds: float = setting(
         120.0,
         env="PEQUOD_GATEWAY_UNARY_SECONDS",
-        help="Deadline of a call with one reply whose caller set none.",
+        help="Deadline of a call with one request and one reply whose caller set none.",
         minimum=0.001,
     )
     stream_seconds: float = setting(
         3600.0,
         env="PEQUOD_GATEWAY_STREAM_SECONDS",
-        help="Deadline of a call with a stream of replies whose caller set none.",
+        help="Deadline of a call with a stream of requests or replies whose caller set none.",
         minimum=0.001,
     )
     max_seconds: float = setting(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from gateway.cli import chat, embed, image, inspection, models, output, platform, text, tokens, words
+from gateway.cli import chat, embed, face, image, inspection, models, output, platform, text, tokens, words
 from pequod_client import PequodError
 
 
@@ -31,6 +31,7 @@ def build() -> typer.Typer:
     app.command("embed")(embed.embed)
     app.command("rank")(embed.rank)
     app.command("image")(image.image)
+    app.command("face")(face.face)
     app.command("upscale")(image.upscale)
     app.command("ladder")(image.ladder)
     app.add_typer(words.app, name="words")

@@ -23,8 +23,9 @@ class Sanity:
             raise too_large(f"the request has {len(call.request)} bytes")
         seconds = call.remaining
         if seconds is None:
-            policy = self._policy
-            seconds = policy.stream_seconds if call.method.response_streaming else policy.unary_seconds
+            method, policy = call.method, self._policy
+            streams = method.request_streaming or method.response_streaming
+            seconds = policy.stream_seconds if streams else policy.unary_seconds
         if seconds <= 0:
             raise ServiceError(
                 Code.DEADLINE_EXCEEDED, Reason.DEADLINE, "the deadline passed before the call began"

@@ -14,6 +14,8 @@ class ServiceEntry:
     side_port: int
     grpc_services: tuple[str, ...]
     proto_modules: tuple[str, ...]
+    has_models: bool = True
+    """Whether it has models of its own, which its ModelService tells of."""
 
     @property
     def module(self) -> str:
@@ -44,6 +46,21 @@ SERVICES: tuple[ServiceEntry, ...] = (
         side_port=9063,
         grpc_services=("pequod.diffusion.v1.DiffusionService",),
         proto_modules=("pequod.diffusion.v1.diffusion_pb2",),
+    ),
+    ServiceEntry(
+        name="gan",
+        port=50064,
+        side_port=9064,
+        grpc_services=("pequod.gan.v1.GanService",),
+        proto_modules=("pequod.gan.v1.gan_pb2",),
+    ),
+    ServiceEntry(
+        name="finetune",
+        port=50065,
+        side_port=9065,
+        grpc_services=("pequod.finetune.v1.DatasetService",),
+        proto_modules=("pequod.finetune.v1.dataset_pb2",),
+        has_models=False,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Low-rank adapters of linear layers (Hu et al., "LoRA", 2021), whatever network they are for.
+"""Low-rank adapters of layers (Hu et al., "LoRA", 2021), whatever network they are for.
 
 The scale by the root of the rank is Kalajdzievski's, "A Rank Stabilization Scaling Factor for Fine-Tuning
 with LoRA", 2023.
@@ -20,7 +20,7 @@ Matrix = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """What is added to a layer's weight [out, in]: the product ``up @ down``."""
+    """What is added to a layer's weight [out, in], a convolution's laid out flat: ``up @ down``."""
 
     down: Matrix
     """[rank, in]."""
@@ -30,7 +30,7 @@ class Factors:
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """Changes of a model's linear layers; what a request names."""
+    """Changes of a model's layers; what a request names."""
 
     name: str
     key: str
@@ -41,7 +41,7 @@ class Adapter:
     @property
     def rank(self) -> int:
         """The largest rank of a layer."""
-        return max(len(each.down) for each in self.factors.values())
+        return max((len(each.down) for each in self.factors.values()), default=0)
 
     @property
     def nbytes(self) -> int:

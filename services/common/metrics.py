@@ -29,6 +29,8 @@ class Metrics:
         self._declare_models()
         self._declare_generation()
         self._declare_images()
+        self._declare_projections()
+        self._declare_datasets()
         self._declare_gateway()
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
@@ -106,6 +108,18 @@ class Metrics:
             "adapter_uses",
             "Adapters that requests began with: in the network already or not.",
             "outcome",
+        )
+
+    def _declare_projections(self) -> None:
+        self.projections_running = self._gauge(
+            "projections_running", "Projections under way.", "service"
+        ).labels(self.service)
+        self.projection_steps = self._counter("projection_steps", "Optimiser steps of projections.", "model")
+
+    def _declare_datasets(self) -> None:
+        self.datasets = self._counter("datasets", "Data sets whose check ended: ready or failed.", "outcome")
+        self.upload_bytes = self._counter("upload_bytes", "Bytes received by uploads.", "service").labels(
+            self.service
         )
 
     def _declare_gateway(self) -> None:

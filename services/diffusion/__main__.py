@@ -18,13 +18,14 @@ from services.common.rpc.process import run
 from services.common.rpc.server import serve, server_settings
 from services.common.settings import from_environment
 from services.common.store.settings import StoreSettings
+from services.common.text_image.exporting import graphs_of_embedder
 from services.common.threads import cap_threads, threads_for
 from services.common.work import Work
 from services.diffusion.engine import Ranker
-from services.diffusion.exporting import graphs_of
-from services.diffusion.loader import Loaded, ModelLoader
+from services.diffusion.loading.exporting import graphs_of
+from services.diffusion.loading.loader import Loaded, ModelLoader
+from services.diffusion.loading.rankers import RankerLoader
 from services.diffusion.pipelines.placement import Placement
-from services.diffusion.rankers import RankerLoader, graphs_of_ranker
 from services.diffusion.servicer import Defaults, DiffusionServicer
 from services.diffusion.serving.dispatcher import Dispatcher
 from services.diffusion.settings import DiffusionSettings
@@ -48,7 +49,7 @@ class DiffusionProcess:
         )
         # Embedders are the tokenizer service's; their metrics are its to report.
         rankers = RankerLoader(
-            StoreExporter(models.cache, graphs_of_ranker, kept=(models.shipped,)),
+            StoreExporter(models.cache, graphs_of_embedder, kept=(models.shipped,)),
             _placement(settings),
             threads,
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pequod.common.v1 import Image
 from pequod.diffusion import v1
+from services.common.pictures.writing import Format
 from services.diffusion import replies
 from services.diffusion.engine import Model, Pixels, Upscaler
 from services.diffusion.ladder import Ladder
-from services.diffusion.pictures.writing import Format
 from services.diffusion.schedulers.levels import Array
 
 

@@ -111,6 +111,10 @@ class Adapter(Protocol):
         ...
 
 
+Scaled = tuple[Adapter, float]
+"""An adapter, and how strongly it counts."""
+
+
 class Adapters(Protocol):
     """The adapters that a model takes, and which of them are in its network now."""
 
@@ -142,8 +146,10 @@ class Model(Protocol):
     adapters: Adapters | None
     """None for models that take none."""
 
-    def read(self, prompts: Prompts, width: int, height: int, guidance: float) -> Reading:
-        """Texts for pictures of a size."""
+    def read(
+        self, prompts: Prompts, width: int, height: int, guidance: float, adapters: Rows[Scaled] = ()
+    ) -> Reading:
+        """Texts for pictures of a size. ``adapters`` have been checked; some change text encoders too."""
         ...
 
     def encode(self, picture: Pixels, seed: int) -> Array:

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from services.common.errors import invalid, unsupported
-from services.diffusion.engine import Adapter, Model, Pixels, Prompts, Reading, Traits
+from services.diffusion.engine import Model, Pixels, Prompts, Reading, Scaled, Traits
 from services.diffusion.painting.editing import begin_from, keeping, late_steps
 from services.diffusion.painting.guidance import Guidance
 from services.diffusion.painting.noise import START, philox, torch_noise
@@ -60,7 +60,7 @@ class Plan:
     shape: tuple[int, ...]
 
 
-def plan(request: Request, model: Model, adapters: Rows[tuple[Adapter, float]]) -> Plan:
+def plan(request: Request, model: Model, adapters: Rows[Scaled]) -> Plan:
     """What a request means for a model; runs its encoders, so not for the event loop.
 
     Raises INVALID_ARGUMENT naming the field, or FAILED_PRECONDITION.
@@ -70,7 +70,7 @@ def plan(request: Request, model: Model, adapters: Rows[tuple[Adapter, float]]) 
     scheduler = _scheduler(request, traits)
     _check_adapters(model, adapters)
     scale = traits.guidance if request.steering.scale is None else request.steering.scale
-    reading = model.read(_prompts(request.prompts, traits), width, height, scale)
+    reading = model.read(_prompts(request.prompts, traits), width, height, scale, adapters)
     if request.refuse_overflow:
         _refuse_cut(reading)
     levels = model.levels.sized(traits.tokens(width, height))
@@ -179,7 +179,7 @@ def _path(scheduler: str, levels: Levels, steps: int) -> Path:
         raise invalid("steps", str(error)) from error
 
 
-def _check_adapters(model: Model, adapters: Rows[tuple[Adapter, float]]) -> None:
+def _check_adapters(model: Model, adapters: Rows[Scaled]) -> None:
     if not adapters:
         return
     if model.adapters is None:

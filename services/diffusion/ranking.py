@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from services.common.text_image.embedder import Floats, TextImageEmbedder, open_embedder, open_tokenizer
 from services.diffusion.engine import Pixels
-from services.diffusion.opening import Opening
+from services.diffusion.loading.opening import Opening
 
 
 class ClipRanker:

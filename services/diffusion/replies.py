@@ -8,10 +8,10 @@ from google.protobuf.struct_pb2 import Struct
 
 from pequod.common.v1 import Image, ImageFormat, Usage
 from pequod.diffusion import v1
+from services.common.pictures.writing import Format, write
 from services.common.store import ModelVersion
 from services.diffusion.engine import Pixels
 from services.diffusion.ladder import Rung
-from services.diffusion.pictures.writing import Format, write
 from services.diffusion.planning import Plan
 from services.diffusion.request import Request
 from services.diffusion.serving.finishing import Taken

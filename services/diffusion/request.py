@@ -11,9 +11,9 @@ from typing import Any
 from pequod.common.v1 import Image, ImageFormat
 from pequod.diffusion import v1
 from services.common.errors import invalid
+from services.common.pictures.writing import Format
 from services.diffusion.engine import Pixels, Prompts
 from services.diffusion.pictures.reading import Limits, read_mask, read_picture
-from services.diffusion.pictures.writing import Format
 from services.diffusion.schedulers.levels import Array
 
 PROMPT_BYTES = 16 * 2**10

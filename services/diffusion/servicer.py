@@ -12,15 +12,15 @@ from functools import partial
 from pequod.common.v1 import Image, Usage
 from pequod.diffusion import v1
 from services.common.errors import invalid
-from services.common.lora import Adapter
 from services.common.residency import ModelManager
 from services.common.rpc.usage import Context, accepted, deadline_of, report
 from services.common.store import ModelVersion
 from services.common.work import Work
 from services.diffusion import encoding, replies
+from services.diffusion.adapters.adapter import Adapter
 from services.diffusion.engine import Model, Pixels, Ranker, Upscaler
 from services.diffusion.ladder import Ladder, plan_ladder
-from services.diffusion.loader import Loaded
+from services.diffusion.loading.loader import Loaded
 from services.diffusion.planning import Plan, plan
 from services.diffusion.request import Request, read_generate, read_ladder, read_upscale
 from services.diffusion.schedulers.levels import Array

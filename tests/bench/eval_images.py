@@ -51,7 +51,7 @@ MODELS = Path(__file__).parents[2] / "models"
 SHIPPED = {
     "model": "peeps-diffusion/1",
     "judge": "peeps-judge/1",
-    "clip": "peeps-clip/1",
+    "clip": "peeps-clip/2",
     "upscaler": "peeps-upscaler/1",
 }
 RECIPES = {

@@ -11,9 +11,9 @@ from services.common.export import Target, read_export
 from services.common.export.exporter import StoreExporter
 from services.common.runtimes import open_runtime
 from services.common.store.preparing import shipped
-from services.diffusion.exporting import graphs_of
 from services.diffusion.families import unet
-from services.diffusion.opening import Opening
+from services.diffusion.loading.exporting import graphs_of
+from services.diffusion.loading.opening import Opening
 from services.diffusion.pipelines.placement import Placement
 from services.diffusion.planning import plan
 from services.diffusion.request import read_generate

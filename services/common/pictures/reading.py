@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import io
 import struct
 from dataclasses import dataclass
@@ -19,11 +20,30 @@ MOST_BYTES = 16 * 2**20
 MOST_SIDE = 8192
 MOST_PIXELS = 32_000_000
 _FORMATS = ("PNG", "JPEG", "WEBP")
+_SIGNATURES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
 _NAMED = ("GIF",)
 """Not read, but known when seen; no other decoder of the library gets to see a caller's bytes."""
 _SEVERAL_IN_ONE = "MPO"
 """JPEG with more pictures behind it, as many cameras write it: the first one is the photograph."""
 _MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+
+
+class Fault(enum.Enum):
+    """Why a picture is refused."""
+
+    FORMAT = "format"
+    SIZE = "size"
+    DAMAGED = "damaged"
+
+
+class PictureRefused(ServiceError):
+    """INVALID_ARGUMENT for a picture, with what is wrong in a word and in a sentence."""
+
+    def __init__(self, field: str, fault: Fault, description: str) -> None:
+        refusal = invalid(field, description)
+        super().__init__(refusal.code, refusal.reason, refusal.message, refusal.violations)
+        self.fault = fault
+        self.description = description
 
 
 @dataclass(frozen=True)
@@ -50,9 +70,9 @@ def open_picture(field: str, data: bytes, limits: Limits | None = None) -> Image
     """The picture decoded and turned, in its file's colours of 8 bits each. Raises as ``read_picture``."""
     limits = limits or Limits()
     if not data:
-        raise invalid(field, "holds no bytes")
+        raise PictureRefused(field, Fault.DAMAGED, "holds no bytes")
     if len(data) > MOST_BYTES:
-        raise invalid(field, f"has {len(data)} bytes, at most {MOST_BYTES} (16 MiB)")
+        raise PictureRefused(field, Fault.SIZE, f"has {len(data)} bytes, at most {MOST_BYTES} (16 MiB)")
     try:
         picture = Image.open(io.BytesIO(data), formats=(*_FORMATS, *_NAMED))
         _check(field, picture, limits)
@@ -61,25 +81,39 @@ def open_picture(field: str, data: bytes, limits: Limits | None = None) -> Image
     except ServiceError:
         raise
     except UnidentifiedImageError:
-        raise invalid(field, f"is no {', '.join(_FORMATS)}") from None
+        fault = Fault.DAMAGED if format_of(data) else Fault.FORMAT
+        raise PictureRefused(field, fault, f"is no {', '.join(_FORMATS)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise invalid(field, f"has more than {limits.pixels:,} pixels") from None
+        raise PictureRefused(field, Fault.SIZE, f"has more than {limits.pixels:,} pixels") from None
     except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        raise invalid(field, f"cannot be read to its end: {error}") from None
+        raise PictureRefused(field, Fault.DAMAGED, f"cannot be read to its end: {error}") from None
+
+
+def format_of(data: bytes) -> str:
+    """ "png", "jpeg" or "webp" by how a file begins; "" for any other."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    return next((name for begin, name in _SIGNATURES.items() if data.startswith(begin)), "")
 
 
 def _check(field: str, picture: Image.Image, limits: Limits) -> None:
     """By what its header says, before any pixel is decoded."""
     if picture.format not in {*_FORMATS, _SEVERAL_IN_ONE}:
-        raise invalid(field, f"is {picture.format}; {', '.join(_FORMATS)} are read")
+        raise PictureRefused(field, Fault.FORMAT, f"is {picture.format}; {', '.join(_FORMATS)} are read")
     if picture.format != _SEVERAL_IN_ONE and getattr(picture, "n_frames", 1) > 1:
-        raise invalid(field, "is animated; one picture is needed")
+        raise PictureRefused(field, Fault.FORMAT, "is animated; one picture is needed")
     if picture.mode not in _MODES:
-        raise invalid(field, f"has colours of mode {picture.mode}; RGB and gray are read")
+        raise PictureRefused(
+            field, Fault.FORMAT, f"has colours of mode {picture.mode}; RGB and gray are read"
+        )
     if max(picture.size) > limits.side:
-        raise invalid(field, f"is {picture.width} x {picture.height} pixels, at most {limits.side} a side")
+        raise PictureRefused(
+            field, Fault.SIZE, f"is {picture.width} x {picture.height} pixels, at most {limits.side} a side"
+        )
     if picture.width * picture.height > limits.pixels:
-        raise invalid(field, f"has {picture.width * picture.height:,} pixels, at most {limits.pixels:,}")
+        raise PictureRefused(
+            field, Fault.SIZE, f"has {picture.width * picture.height:,} pixels, at most {limits.pixels:,}"
+        )
 
 
 def _turned(picture: Image.Image) -> Image.Image:

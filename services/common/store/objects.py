@@ -42,7 +42,7 @@ class ObjectLayer:
 
     def __init__(self, url: str, name: str, cache: Path) -> None:
         self.name = name
-        self._store = _open(url)
+        self._store = open_object_store(url)
         self._cache = cache / "objects"
         # Small objects by key, each with the ETag it had: what did not change is not fetched again.
         self._read: dict[str, tuple[str | None, bytes]] = {}
@@ -156,7 +156,8 @@ class ObjectLayer:
             raise LayerAway(self.name, error) from error
 
 
-def _open(url: str) -> ObjectStore:
+def open_object_store(url: str) -> ObjectStore:
+    """A client of the store at ``url``, with time limits that suit requests which wait for it."""
     if url.startswith(("memory:", "file:")):
         return from_url(url)
     # The client's own limits: 30 s for a whole download, and 3 minutes of retries while requests wait.

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import safe_open
 
-from services.common.lora import Adapter
 from services.diffusion import engine
+from services.diffusion.adapters.adapter import Adapter
 from services.diffusion.adapters.fitting import Sizes, check_fits, own
 from services.diffusion.adapters.places import Places
 
@@ -34,7 +34,7 @@ class Stacks:
 
     def check(self, adapter: engine.Adapter) -> None:
         """Raises INVALID_ARGUMENT for an adapter that is not for this network, naming both."""
-        check_fits(adapter, self._name, self._places.ranks, self._sizes, self._convolutions)
+        check_fits(adapter, self._name, self._places.ranks, self._sizes, {}, self._convolutions)
 
     def holds(self, adapter: engine.Adapter) -> bool:
         """Whether it is in the network already."""

@@ -9,7 +9,7 @@ from typing import Any
 from services.common.errors import unsupported
 from services.common.export.graph import GraphSpec
 from services.diffusion.engine import Model
-from services.diffusion.opening import Opening
+from services.diffusion.loading.opening import Opening
 
 
 def load(opening: Opening) -> Model:

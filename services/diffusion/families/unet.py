@@ -15,10 +15,10 @@ from services.common.export import read_export
 from services.common.export.graph import GraphSpec
 from services.diffusion.adapters.stacks import Stacks, layers_of
 from services.diffusion.engine import Prompts, Question, Traits
+from services.diffusion.loading.opening import Opening
 from services.diffusion.onnx.denoiser import OnnxDenoiser
 from services.diffusion.onnx.model import PixelModel
 from services.diffusion.onnx.reading import TOKENIZER_FILE, Reader
-from services.diffusion.opening import Opening
 from services.diffusion.schedulers.levels import Levels
 from services.diffusion.schedulers.registry import SCHEDULERS
 

@@ -9,8 +9,8 @@ from typing import Any
 from services.common.errors import unsupported
 from services.common.export import read_export
 from services.common.export.graph import GraphSpec
-from services.diffusion.onnx.upscaler import DoublingUpscaler
-from services.diffusion.opening import Opening
+from services.common.upscaling.doubling import DoublingUpscaler
+from services.diffusion.loading.opening import Opening
 
 BYTES_PER_FILE_BYTE = 3.0
 """In memory: weights of 16 bits as 32, packed."""
@@ -26,7 +26,7 @@ def load(opening: Opening) -> DoublingUpscaler:
 def graphs(config: Mapping[str, Any], folder: Path) -> dict[str, GraphSpec]:
     """Its graph. FAILED_PRECONDITION without torch."""
     try:
-        from services.diffusion.networks.graphs import upscaler_graph
+        from services.common.upscaling.graphs import upscaler_graph
     except ModuleNotFoundError as error:
         raise unsupported(f"exporting needs {error.name}: install the 'train' extra") from None
     return {"upscaler": upscaler_graph(config, folder)}

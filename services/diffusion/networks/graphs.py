@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from services.common.export.graph import GraphSpec
 from services.diffusion.adapters.stacks import factor_shapes
 from services.diffusion.networks.adapted import Adapted, linear_names
 from services.diffusion.networks.unet import Config, Unet
-from services.diffusion.networks.upscaler import Config as UpscalerConfig
-from services.diffusion.networks.upscaler import Upscaler
 
 NETWORK, ADAPTED, TEXT = "unet", "adapted", "text"
 WEIGHTS_FILE, TEXT_FOLDER = "unet.safetensors", "text"
@@ -44,9 +41,7 @@ class WithFactors(nn.Module):
     def __init__(self, adapted: Adapted, ranks: int) -> None:
         super().__init__()
         self.adapted = adapted
-        self.shapes = factor_shapes(
-            [(each.linear.in_features, each.linear.out_features) for each in adapted.linears], ranks
-        )
+        self.shapes = factor_shapes([each.sizes for each in adapted.layers], ranks)
         self.sizes = [rows * columns for rows, columns in self.shapes]
 
     def forward(
@@ -116,13 +111,3 @@ def _example(config: Config, tokens: int) -> dict[str, Tensor]:
         "text": torch.randn((_ROWS, tokens, config.text_width), generator=chance),
         "mask": mask,
     }
-
-
-def upscaler_graph(config: Mapping[str, Any], folder: Path) -> GraphSpec:
-    """The graph of a version of family "upscaler", for pictures of any size."""
-    sizes = UpscalerConfig(**{each.name: int(config[each.name]) for each in fields(UpscalerConfig)})
-    network = Upscaler(sizes)
-    network.load_state_dict(load_file(folder / "upscaler.safetensors"))
-    picture = torch.rand((2, sizes.channels, 16, 24), generator=torch.Generator().manual_seed(0)) * 2 - 1
-    free = {"picture": {0: "batch", 2: "height", 3: "width"}}
-    return GraphSpec(network.eval(), {"picture": picture}, ("enlarged",), free)

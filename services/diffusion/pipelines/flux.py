@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence as Rows
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from services.diffusion.engine import Prompts, Reading, Text
-from services.diffusion.pipelines.parts.texts import Encoder
+from services.diffusion.adapters.fitting import Sizes
+from services.diffusion.engine import Prompts, Reading, Scaled, Text
+from services.diffusion.pipelines.parts.texts import Encoder, changes_of
 
 PATCH = 2
 _LEVELS = 1000.0
@@ -24,10 +26,17 @@ class FluxReader:
         self._second = second
         self._takes_guidance = takes_guidance
 
-    def read(self, prompts: Prompts, width: int, height: int, guidance: float) -> Reading:
+    @property
+    def sizes(self) -> Mapping[int, Sizes]:
+        """See ``Reader``."""
+        return {1: self._first.sizes, 2: self._second.sizes}
+
+    def read(
+        self, prompts: Prompts, width: int, height: int, guidance: float, adapters: Rows[Scaled]
+    ) -> Reading:
         """States, the whole text, and how strongly it steers; there is no text to steer against."""
-        pooled, cut_first = self._first.pooled(prompts.prompt)
-        states, cut = self._second.states(prompts.second or prompts.prompt)
+        pooled, cut_first = self._first.pooled(prompts.prompt, changes_of(adapters, 1))
+        states, cut = self._second.states(prompts.second or prompts.prompt, changes_of(adapters, 2))
         inputs = {"encoder_hidden_states": states, "pooled_projections": pooled}
         if self._takes_guidance:
             inputs["guidance"] = np.array(guidance, np.float32)

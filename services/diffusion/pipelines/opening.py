@@ -48,7 +48,7 @@ def _open(directory: Directory, placement: Placement, place: Place, name: str) -
         network = load_network(directory, place.dtype)
         pictures = Pictures(_diffusers("AutoencoderKL", directory, "vae", place.dtype), place)
         reader = _reader(directory, place, network)
-    loras = Loras(name, network, placement.ranks, place) if placement.ranks else None
+    loras = Loras(name, network, placement.ranks, place, reader.sizes) if placement.ranks else None
     place_network(network, place)
     denoiser = TorchDenoiser(_asks(directory, network), place, loras)
     traits = _traits(directory, network, pictures.factor)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.diffusion.engine import Adapters, Denoiser, Pixels, Prompts, Reading, Traits
+from services.diffusion.adapters.fitting import Sizes
+from services.diffusion.engine import Adapters, Denoiser, Pixels, Prompts, Reading, Scaled, Traits
 from services.diffusion.pipelines.parts.pictures import Pictures
 from services.diffusion.schedulers.levels import Array, Levels
 
@@ -13,7 +16,14 @@ from services.diffusion.schedulers.levels import Array, Levels
 class Reader(Protocol):
     """Texts as the network of one architecture reads them."""
 
-    def read(self, prompts: Prompts, width: int, height: int, guidance: float) -> Reading:
+    @property
+    def sizes(self) -> Mapping[int, Sizes]:
+        """The text encoders' layers that adapters can change, by the encoder's number."""
+        ...
+
+    def read(
+        self, prompts: Prompts, width: int, height: int, guidance: float, adapters: Rows[Scaled]
+    ) -> Reading:
         """See ``Model.read``."""
         ...
 
@@ -30,9 +40,11 @@ class Pipeline:
     reader: Reader
     pictures: Pictures
 
-    def read(self, prompts: Prompts, width: int, height: int, guidance: float) -> Reading:
+    def read(
+        self, prompts: Prompts, width: int, height: int, guidance: float, adapters: Rows[Scaled] = ()
+    ) -> Reading:
         """Texts for pictures of a size."""
-        return self.reader.read(prompts, width, height, guidance)
+        return self.reader.read(prompts, width, height, guidance, adapters)
 
     def encode(self, picture: Pixels, seed: int) -> Array:
         """Latents of a picture."""

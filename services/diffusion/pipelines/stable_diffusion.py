@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence as Rows
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from services.diffusion.engine import Prompts, Reading, Text
-from services.diffusion.pipelines.parts.texts import Encoder
+from services.diffusion.adapters.fitting import Sizes
+from services.diffusion.engine import Prompts, Reading, Scaled, Text
+from services.diffusion.pipelines.parts.texts import Encoder, changes_of
 
 
 class ClipReader:
@@ -18,10 +20,18 @@ class ClipReader:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
 
-    def read(self, prompts: Prompts, width: int, height: int, guidance: float) -> Reading:
+    @property
+    def sizes(self) -> Mapping[int, Sizes]:
+        """See ``Reader``."""
+        return {1: self._encoder.sizes}
+
+    def read(
+        self, prompts: Prompts, width: int, height: int, guidance: float, adapters: Rows[Scaled]
+    ) -> Reading:
         """The encoder's states of both texts."""
-        told, cut = self._encoder.states(prompts.prompt)
-        untold, cut_negative = self._encoder.states(prompts.negative)
+        changes = changes_of(adapters, 1)
+        told, cut = self._encoder.states(prompts.prompt, changes)
+        untold, cut_negative = self._encoder.states(prompts.negative, changes)
         texts = [Text({"encoder_hidden_states": each}) for each in (told, untold)]
         return Reading(texts[0], texts[1], cut, cut_negative)
 
@@ -35,26 +45,33 @@ class TwoClipReader:
         self._second = second
         self._zeros_for_none = zeros_for_none
 
-    def read(self, prompts: Prompts, width: int, height: int, guidance: float) -> Reading:
+    @property
+    def sizes(self) -> Mapping[int, Sizes]:
+        """See ``Reader``."""
+        return {1: self._first.sizes, 2: self._second.sizes}
+
+    def read(
+        self, prompts: Prompts, width: int, height: int, guidance: float, adapters: Rows[Scaled]
+    ) -> Reading:
         """Both encoders' states side by side, the second's of the whole text, and the size."""
-        told, cut = self._text(prompts.prompt, prompts.second, width, height)
+        # Height and width, what is cropped at the top and the left (nothing), height and width as wanted.
+        size = {"time_ids": np.array([height, width, 0, 0, height, width], np.float32)}
+        told, cut = self._text(prompts.prompt, prompts.second, adapters)
         if self._zeros_for_none and not prompts.negative and not prompts.negative_second:
-            blank = {name: np.zeros_like(each) for name, each in told.items() if name != "time_ids"}
-            return Reading(Text(told), Text(told | blank), cut)
-        untold, cut_negative = self._text(prompts.negative, prompts.negative_second, width, height)
-        return Reading(Text(told), Text(untold), cut, cut_negative)
+            blank = {name: np.zeros_like(each) for name, each in told.items()}
+            return Reading(Text(told | size), Text(blank | size), cut)
+        untold, cut_negative = self._text(prompts.negative, prompts.negative_second, adapters)
+        return Reading(Text(told | size), Text(untold | size), cut, cut_negative)
 
     def _text(
-        self, first: str, second: str, width: int, height: int
+        self, first: str, second: str, adapters: Rows[Scaled]
     ) -> tuple[dict[str, np.typing.NDArray[np.float32]], str]:
-        states, _, cut = self._first.penultimate(first)
-        others, pooled, cut_second = self._second.penultimate(second or first)
+        states, _, cut = self._first.penultimate(first, changes_of(adapters, 1))
+        others, pooled, cut_second = self._second.penultimate(second or first, changes_of(adapters, 2))
         if pooled is None:
             raise ValueError("text_encoder_2 has no projection of whole texts")
-        # As large as wanted and nothing cropped: (height, width), (top, left), (height, width).
-        size = np.array([height, width, 0, 0, height, width], np.float32)
-        inputs = {"encoder_hidden_states": np.concatenate([states, others], -1)}
-        return inputs | {"text_embeds": pooled, "time_ids": size}, cut or cut_second
+        inputs = {"encoder_hidden_states": np.concatenate([states, others], -1), "text_embeds": pooled}
+        return inputs, cut or cut_second
 
 
 def ask_unet(unet: Any, samples: Tensor, timesteps: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -28,7 +28,7 @@ from services.finetune.recipes.device import Device
 from services.finetune.recipes.diffusion.levelled import Ladder, PerLevel, Told, places
 from services.finetune.recipes.measures.features import Features
 from services.finetune.recipes.measures.sets import kid
-from services.finetune.recipes.options import add_flags, lasting, read_flags
+from services.finetune.recipes.options import Run, add_flags, lasting, read_flags
 from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
 from services.finetune.recipes.peeps.drawing import at_size
 from services.finetune.recipes.peeps.pictures import pictures, pixels, save_sheet
@@ -39,7 +39,7 @@ _SHOWN = 48
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Run):
     """Sizes and training."""
 
     levels: int = 8
@@ -55,9 +55,6 @@ class Options:
     look_every: int = 1000
     painted: int = 500
     """Pictures that are made at the end."""
-    seed: int = 1
-    threads: int = 1
-    device: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from services.finetune.recipes.device import Device
 from services.finetune.recipes.diffusion.noising import Noising
 from services.finetune.recipes.diffusion.painting import Eager, Manner, paint
 from services.finetune.recipes.diffusion.tower import Tower
-from services.finetune.recipes.options import lasting, read_flags
+from services.finetune.recipes.options import Run, lasting, read_flags
 from services.finetune.recipes.peeps.captioned import Captioned
 from services.finetune.recipes.peeps.captions import full_caption
 from services.finetune.recipes.peeps.dataset import TRAINING_DATA, Peeps
@@ -48,8 +48,8 @@ _SKIPPED = 50
 
 
 @dataclass(frozen=True)
-class Options:
-    """Training; the defaults are those of the shipped ``peeps-fast``."""
+class Options(Run):
+    """Training."""
 
     rank: int = 16
     guidance: float = 3.0
@@ -62,9 +62,6 @@ class Options:
     few: int = 4
     """Steps of the previews."""
     look_every: int = 500
-    seed: int = 1
-    threads: int = 1
-    device: str = "auto"
 
 
 class Training:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -13,6 +13,17 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="DataclassInstance")
 
 _PASSING = frozenset({"threads", "device"})
+
+
+@dataclass(frozen=True)
+class Run:
+    """What recipes of pictures have in common."""
+
+    seed: int = 1
+    threads: int = 1
+    """Of the CPU."""
+    device: str = "auto"
+    """``auto`` takes a GPU if there is one."""
 
 
 def add_flags(parser: argparse.ArgumentParser, defaults: DataclassInstance) -> None:

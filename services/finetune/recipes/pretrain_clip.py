@@ -25,7 +25,7 @@ from torch.nn import functional
 from services.common.store import Kind, Manifest
 from services.finetune.recipes.descent import descend
 from services.finetune.recipes.device import Device
-from services.finetune.recipes.options import lasting, read_flags
+from services.finetune.recipes.options import Run, lasting, read_flags
 from services.finetune.recipes.peeps import words
 from services.finetune.recipes.peeps.captioned import Batch, Captioned
 from services.finetune.recipes.peeps.captions import full_caption
@@ -34,13 +34,13 @@ from services.finetune.recipes.peeps.drawing import shrink
 from services.finetune.recipes.peeps.options import avatars_parser
 from services.finetune.recipes.peeps.pictures import pictures
 from services.finetune.recipes.resumable import Pace, Resumable, cosine
-from services.finetune.recipes.version import Corpus, begin, finish, publish
+from services.finetune.recipes.version import Corpus, begin, finish, publish, reference_of
 
 TOKENIZER_FILE = "tokenizer.json"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Run):
     """Sizes and training; the defaults are those of the shipped ``peeps-clip``."""
 
     vocabulary: int = 512
@@ -60,14 +60,15 @@ class Options:
     rate: float = 1e-3
     decay: float = 0.05
     warm_up: int = 100
-    seed: int = 1
-    threads: int = 1
-    device: str = "auto"
 
 
 def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options) -> Manifest:
-    """Train into the new version ``out``. Raises ValueError for a work folder of other options."""
+    """Train into the new version ``out``.
+
+    Raises ValueError for a work folder of other options, or no version to take the image tower of.
+    """
     begin(out)
+    parent = reference_of(Path(options.images)) if options.images else ""
     device = Device(options.device, options.threads)
     work.mkdir(parents=True, exist_ok=True)
     file = work / TOKENIZER_FILE
@@ -95,7 +96,7 @@ def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options)
         return loss
 
     course.run(Pace(options.steps, 200), learn, lambda _: pairs.found(model))
-    return _publish(model, file, out, options, course)
+    return _publish(model, file, out, replace(options, images=parent), course)
 
 
 class _Pairs:
@@ -216,7 +217,8 @@ def _publish(model: Any, tokenizer: Path, out: Path, options: Options, course: R
     }
     config = json.loads((out / "config.json").read_text()) | {"training": asdict(options), "curve": curve}
     corpus = Corpus((), TRAINING_DATA)
-    return publish(corpus, out, Kind.TEXT_IMAGE_EMBEDDER, "clip", config, metrics, "pretrain_clip")
+    kind = Kind.TEXT_IMAGE_EMBEDDER
+    return publish(corpus, out, kind, "clip", config, metrics, "pretrain_clip", options.images)
 
 
 def _preprocessing(size: int) -> Mapping[str, Any]:

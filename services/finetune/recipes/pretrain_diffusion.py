@@ -1,6 +1,6 @@
 """Recipe pretrain_diffusion: pictures from noise, told by text, with one network for all levels of noise.
 
-python -m services.finetune.recipes.pretrain_diffusion --data var/peeps --text STORE/peeps-clip/1 \\
+python -m services.finetune.recipes.pretrain_diffusion --data var/peeps --text STORE/peeps-clip/2 \\
     --work DIR --out STORE/NAME/VERSION
 
 Velocity prediction (Salimans and Ho, 2022) on cosine levels (Nichol and Dhariwal, 2021), classifier-free
@@ -31,7 +31,7 @@ from services.finetune.recipes.device import Device
 from services.finetune.recipes.diffusion.noising import Noising, cosine_levels
 from services.finetune.recipes.diffusion.painting import Eager, Manner, paint
 from services.finetune.recipes.diffusion.tower import Tower
-from services.finetune.recipes.options import lasting, read_flags
+from services.finetune.recipes.options import Run, lasting, read_flags
 from services.finetune.recipes.peeps.captioned import Captioned
 from services.finetune.recipes.peeps.captions import full_caption
 from services.finetune.recipes.peeps.dataset import TRAINING_DATA, Peeps
@@ -49,7 +49,7 @@ _PREVIEWS = 24
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Run):
     """Training; the defaults are those of the shipped ``peeps-diffusion``."""
 
     steps: int = 2100
@@ -61,9 +61,6 @@ class Options:
     """Share of the pictures that come without their caption."""
     average: float = 0.999
     look_every: int = 500
-    seed: int = 1
-    threads: int = 1
-    device: str = "auto"
 
 
 class Training:

@@ -24,6 +24,7 @@ from torch import nn
 
 from services.common.store import Kind, Manifest
 from services.finetune.recipes.average import halves
+from services.finetune.recipes.gan import companions
 from services.finetune.recipes.gan.options import PASSING, PRESETS, Options
 from services.finetune.recipes.gan.training import COLUMNS, Training
 from services.finetune.recipes.options import add_preset, lasting, preset, read_flags
@@ -54,13 +55,17 @@ def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options)
         return {"pictures_seen": float(step * options.batch), **training.measure()}
 
     course.run(Pace(options.steps, options.look_every), training.learn, look)
-    return _publish(training, out, options, course)
+    features = Path(options.clip) if options.clip else None
+    return _publish(training, out, options, course, companions.Sources(data, held_out, features))
 
 
-def _publish(training: Training, out: Path, options: Options, course: Resumable) -> Manifest:
+def _publish(
+    training: Training, out: Path, options: Options, course: Resumable, sources: companions.Sources
+) -> Manifest:
     training.set_mean()
     save_file(training.average.halves(), out / "generator.safetensors")
     save_file(halves(training.discriminator), out / "discriminator.safetensors")
+    known, measured = companions.write(out, training.average.model, sources)
     curve = course.curve()
     metrics = {
         "pictures_seen": curve[-1]["pictures_seen"],
@@ -68,8 +73,10 @@ def _publish(training: Training, out: Path, options: Options, course: Resumable)
         "generator_parameters": _parameters(training.generator),
         "discriminator_parameters": _parameters(training.discriminator),
         "training_seconds": round(course.seconds, 1),
+        **measured,
     }
     config = {
+        **known,
         "stylegan": json.loads(json.dumps(asdict(training.config))),
         "attributes": [list(each) for each in VOCABULARY],
         "scores": training.scores(),

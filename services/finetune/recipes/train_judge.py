@@ -25,7 +25,7 @@ from services.finetune.recipes.device import Device
 from services.finetune.recipes.judge.judging import WEIGHTS
 from services.finetune.recipes.judge.network import Config, Network
 from services.finetune.recipes.judge.vocabulary import NONE, WORDS, labels
-from services.finetune.recipes.options import lasting, read_flags
+from services.finetune.recipes.options import Run, lasting, read_flags
 from services.finetune.recipes.peeps.dataset import TRAINING_DATA, Peeps
 from services.finetune.recipes.peeps.options import avatars_parser
 from services.finetune.recipes.peeps.pictures import pictures
@@ -38,7 +38,7 @@ _ROWS = 500
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Run):
     """Training; the defaults are those of the shipped ``peeps-judge``."""
 
     steps: int = 5000
@@ -53,9 +53,6 @@ class Options:
     most_noise: float = 0.1
     """Standard deviation of the most noise, where black is -1 and white 1."""
     look_every: int = 1250
-    seed: int = 1
-    threads: int = 1
-    device: str = "auto"
 
 
 class Training:

@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from services.common.store import MANIFEST_NAME, Kind, Manifest
-from services.diffusion.networks.upscaler import Config, Upscaler
+from services.common.upscaling.network import Config, Upscaler
 from services.finetune.recipes.average import Average
 from services.finetune.recipes.descent import descend
 from services.finetune.recipes.device import Device
-from services.finetune.recipes.options import lasting, read_flags
+from services.finetune.recipes.options import Run, lasting, read_flags
 from services.finetune.recipes.peeps.dataset import DRAWN, TRAINING_DATA, Peeps
 from services.finetune.recipes.peeps.options import avatars_parser
 from services.finetune.recipes.peeps.pictures import pictures, pixels
@@ -41,7 +41,7 @@ MEASURED = 200
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Run):
     """Training; the defaults are those of the shipped ``peeps-upscaler``."""
 
     steps: int = 6000
@@ -53,9 +53,6 @@ class Options:
     most_noise: float = 0.08
     """Standard deviation of the most noise, where black is -1 and white 1."""
     average: float = 0.999
-    seed: int = 1
-    threads: int = 1
-    device: str = "auto"
 
 
 class Training:

@@ -37,8 +37,9 @@ def publish(
     config: dict[str, Any],
     metrics: dict[str, float],
     recipe: str = "",
+    parent: str = "",
 ) -> Manifest:
-    """Write the manifest, last, so that the version appears whole."""
+    """Write the manifest, last, so that it appears whole. ``parent``: whose weights are in it."""
     for file in filter(Path.is_file, out.rglob("*")):
         file.chmod(0o644)  # safetensors writes files that only their owner may read
     manifest = Manifest(
@@ -51,10 +52,20 @@ def publish(
         license=corpus.license,
         training_data=corpus.description,
         recipe=recipe or family,
+        parent=parent,
         metrics=metrics,
     )
     (out / MANIFEST_NAME).write_text(manifest.to_json())
     return manifest
+
+
+def reference_of(folder: Path) -> str:
+    """``name:version`` of the version in a folder. Raises ValueError where there is none."""
+    try:
+        manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{folder} holds no version of a model") from None
+    return f"{manifest.name}:{manifest.version}"
 
 
 def read_corpus(path: Path, pattern: str, description: str = "") -> Corpus:

@@ -72,6 +72,16 @@ class Config:
         """Values of noise that each layer takes; their sum is the width of a row of noise."""
         return tuple(side * side for side in self.sides)
 
+    @property
+    def layers(self) -> int:
+        """Layers of synthesis."""
+        return len(self.sides)
+
+    @property
+    def noise(self) -> int:
+        """Width of a row of noise."""
+        return sum(self.places)
+
 
 class Generator(nn.Module):
     """Mapping and synthesis."""

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence as Rows
 from pathlib import Path
 
 from pequod.diffusion import v1
-from services.common.errors import ServiceError
 from services.common.export.exporter import StoreExporter
-from services.common.lora import Adapter
 from services.common.store import ModelVersion
 from services.common.store.settings import StoreSettings
-from services.diffusion.exporting import graphs_of
-from services.diffusion.loader import ModelLoader
+from services.diffusion.loading.exporting import graphs_of
+from services.diffusion.loading.loader import ModelLoader
 from services.diffusion.onnx.model import PixelModel
 from services.diffusion.pipelines.placement import Placement
 from services.diffusion.planning import Plan, plan
 from services.diffusion.request import read_generate
 
-MODEL, FAST = "peeps-diffusion", "peeps-fast"
+MODEL = "peeps-diffusion"
 PROMPT = "a smiling person with red hair and round glasses, blue background"
 GUIDANCE = 3.0
 SIDE = 32
@@ -50,22 +47,12 @@ class Opened:
         assert isinstance(loaded, PixelModel)
         return loaded
 
-    def adapter(self, reference: str = FAST) -> Adapter | None:
-        """The adapter; None when the store has none of that name."""
-        try:
-            loaded = self._loader.load(*self.version(reference))
-        except ServiceError:
-            return None
-        assert isinstance(loaded, Adapter)
-        return loaded
-
 
 def planned(
     model: PixelModel,
     steps: int,
     guidance: float = GUIDANCE,
     scheduler: str = "dpmpp_2m",
-    adapters: Rows[tuple[Adapter, float]] = (),
 ) -> Plan:
     """One image of a fixed seed."""
     request = v1.GenerateRequest(
@@ -75,4 +62,4 @@ def planned(
         seed=7,
         scheduler=v1.Scheduler.Value(f"SCHEDULER_{scheduler.upper()}"),
     )
-    return plan(read_generate(request), model, adapters)
+    return plan(read_generate(request), model, ())

@@ -2,85 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import grpc
 import numpy as np
 
 from pequod.diffusion import v1
-from services.common.lora import Adapter
 from services.diffusion.onnx.model import PixelModel
 from services.diffusion.painting.painting import advance
 from services.diffusion.planning import Plan
-from tests.bench.children import HOME, Unavailable
-from tests.bench.images.model import FAST, GUIDANCE, PROMPT, Opened, planned
+from tests.bench.children import HOME
+from tests.bench.images.model import GUIDANCE, MODEL, PROMPT, Opened, planned
+from tests.bench.process import ServiceProcess
 from tests.bench.report import Report
-from tests.e2e.conftest import free_ports
 
 STEPS = 20
-FAST_STEPS = (4, 8)
-ENGINE_SECONDS, SERVICE_SECONDS, FAST_SECONDS = 0.4, 0.8, 0.15
-
-_START_SECONDS = 180
-
-
-class Service:
-    """The diffusion service as ``pequod up`` starts it, ended with the block."""
-
-    def __init__(self, models: Path) -> None:
-        port, side_port = free_ports(2)
-        self.target = f"127.0.0.1:{port}"
-        self._ready = f"http://127.0.0.1:{side_port}/readyz"
-        self._store = tempfile.TemporaryDirectory()
-        environment = {
-            "PEQUOD_DIFFUSION_PORT": str(port),
-            "PEQUOD_DIFFUSION_SIDE_PORT": str(side_port),
-            "PEQUOD_DIFFUSION_PRELOAD": "peeps-diffusion",
-            "PEQUOD_MODELS": str(models),
-            "PEQUOD_STORE": self._store.name,
-            "PEQUOD_CACHE": str((HOME / "cache").resolve()),
-        }
-        self._log = HOME / "diffusion-service.log"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "services.diffusion"],
-                env={**os.environ, **environment},
-                stdout=log,
-                stderr=log,
-            )
-
-    def __enter__(self) -> Service:
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._is_ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.__exit__()
-                raise Unavailable(self._log.read_text(errors="replace")[-2000:])
-            time.sleep(0.1)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(60)
-        self._store.cleanup()
-
-    def _is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(self._ready, timeout=2) as reply:
-                return bool(reply.status == 200)
-        except urllib.error.HTTPError as error:
-            error.close()
-            return False
-        except OSError:
-            return False
+FEW = (4, 8)
+"""Steps of the quick way: one row a step, without guidance."""
+ENGINE_SECONDS, SERVICE_SECONDS, FEW_SECONDS = 0.4, 0.8, 0.15
 
 
 def bench_whole(opened: Sequence[Opened], platform: str, repeats: int, report: Report) -> None:
@@ -90,10 +31,15 @@ def bench_whole(opened: Sequence[Opened], platform: str, repeats: int, report: R
         model, name = store.model(), f"bare engine, {store.threads} thread(s)"
         ways[f"{name}, {STEPS} steps with guidance"] = partial(paint, model, planned(model, STEPS))
         ways[f"{name}, {STEPS} steps without"] = partial(paint, model, planned(model, STEPS, 1.0))
-        ways |= _fast(store, model, name)
-    if not any(FAST in name for name in ways):
-        report.say(f"\n**few steps skipped:** the store has no {FAST}")
-    with Service(opened[0].settings.shipped) as service:
+        for steps in FEW:
+            few = partial(paint, model, planned(model, steps, 1.0, "lcm"))
+            ways[f"{name}, {steps} steps of lcm"] = few
+    environment = {
+        "PEQUOD_DIFFUSION_PRELOAD": MODEL,
+        "PEQUOD_MODELS": str(opened[0].settings.shipped),
+        "PEQUOD_CACHE": str((HOME / "cache").resolve()),
+    }
+    with ServiceProcess("diffusion", ["services.diffusion"], environment) as service:
         targets = {"service alone": service.target} | ({"platform": platform} if platform else {})
         if not platform:
             report.say("\n**inside make run skipped:** no --platform host:port was given")
@@ -112,9 +58,9 @@ def bench_whole(opened: Sequence[Opened], platform: str, repeats: int, report: R
             report.most(f"{name}, seconds", float(np.median(wall)), target)
 
 
-def paint(model: PixelModel, plan: Plan, places: tuple[tuple[int, float], ...] = ()) -> None:
+def paint(model: PixelModel, plan: Plan) -> None:
     """One image, from noise to picture."""
-    painting = plan.starts[0](places)
+    painting = plan.starts[0](())
     while not painting.is_finished:
         advance([painting], model.denoiser)
     assert painting.result is not None
@@ -127,22 +73,6 @@ def generated(target: str, guidance: float) -> None:
     with grpc.insecure_channel(target) as channel:
         events = [each.WhichOneof("event") for each in v1.DiffusionServiceStub(channel).Generate(request)]
     assert events[-2:] == ["image", "done"], events
-
-
-def _fast(store: Opened, model: PixelModel, name: str) -> dict[str, Callable[[], object]]:
-    """Few steps with the distilled adapter, where there is one."""
-    adapter: Adapter | None = store.adapter()
-    if adapter is None:
-        return {}
-    model.adapters.check(adapter)
-    place = model.adapters.take(adapter)
-    assert place is not None, "it is the first one"
-    return {
-        f"{name}, {steps} steps with {FAST}": partial(
-            paint, model, planned(model, steps, 1.0, "lcm", [(adapter, 1.0)]), ((place, 1.0),)
-        )
-        for steps in FAST_STEPS
-    }
 
 
 def _interleaved(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, tuple[list[float], str]]:
@@ -163,10 +93,10 @@ def _interleaved(ways: dict[str, Callable[[], object]], repeats: int) -> dict[st
 
 
 def _target(name: str) -> float | None:
-    if FAST in name:
-        return FAST_SECONDS
+    if name.startswith("bare engine") and "2 thread" not in name:
+        return None
+    if name.endswith(f"{FEW[0]} steps of lcm"):
+        return FEW_SECONDS
     if not name.endswith("with guidance"):
         return None
-    if name.startswith("bare engine"):
-        return ENGINE_SECONDS if "2 thread" in name else None
-    return SERVICE_SECONDS
+    return ENGINE_SECONDS if name.startswith("bare engine") else SERVICE_SECONDS

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import subprocess
-import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc.aio
-import psutil
 import uvloop
 
 from pequod.common.v1 import TokenIds
 from pequod.sampler import v1
-from tests.bench.children import HOME, Unavailable
 from tests.bench.lm.engine import CACHE
 from tests.bench.lm.workload import Request
-from tests.e2e.conftest import free_ports
+from tests.bench.process import ServiceProcess
 
 Result = TypeVar("Result")
 Stub = Any
 """A ``SamplerServiceStub`` over ``grpc.aio``, which its type stubs do not know."""
-
-_START_SECONDS = 180
 
 
 class Service:
@@ -40,43 +30,24 @@ class Service:
         """``pace_ms`` is how long the tokens of a stream gather; None: the default."""
         self.name = name
         self._model = f"file:{folder}"
-        port, side_port = free_ports(2)
-        self._target = f"127.0.0.1:{port}"
-        self._ready = f"http://127.0.0.1:{side_port}/readyz"
-        self._store = tempfile.TemporaryDirectory()
         self._kept: dict[str, Sequence[Sequence[Request]]] = {}
         environment = {
-            "PEQUOD_SAMPLER_PORT": str(port),
-            "PEQUOD_SAMPLER_SIDE_PORT": str(side_port),
             "PEQUOD_SAMPLER_PRELOAD": self._model,
             "PEQUOD_FILE_ROOTS": str(folder.parent),
             "PEQUOD_CACHE": str(CACHE.resolve()),
-            "PEQUOD_STORE": self._store.name,
         }
         if pace_ms is not None:
             environment["PEQUOD_SAMPLER_PACE_MS"] = str(pace_ms)
-        self._log = HOME / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.log"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.bench.lm.sampler", str(threads)],
-                env={**os.environ, **environment},
-                stdout=log,
-                stderr=log,
-            )
+        log = re.sub("[^a-z0-9]+", "-", name.lower())
+        module = ("tests.bench.lm.sampler", str(threads))
+        self._process = ServiceProcess("sampler", module, environment, log)
 
     def __enter__(self) -> Service:
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._is_ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.__exit__()
-                raise Unavailable(self._log.read_text(errors="replace")[-2000:])
-            time.sleep(0.1)
+        self._process.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(60)
-        self._store.cleanup()
+        self._process.__exit__()
 
     def keep(self, name: str, groups: Sequence[Sequence[Request]]) -> None:
         """Remember a workload; see ``Child``."""
@@ -85,9 +56,9 @@ class Service:
     def run(self, name: str) -> tuple[float, float]:
         """Wall seconds of a workload as the caller sees them, and CPU seconds of the service."""
         groups = self._kept[name]
-        wall, cpu = time.perf_counter(), self._cpu()
+        wall, cpu = time.perf_counter(), self._process.cpu_seconds()
         made = self.make(groups)
-        wall, cpu = time.perf_counter() - wall, self._cpu() - cpu
+        wall, cpu = time.perf_counter() - wall, self._process.cpu_seconds() - cpu
         wanted = [request["count"] for group in groups for request in group]
         assert list(map(len, made)) == wanted
         return wall, cpu
@@ -107,7 +78,7 @@ class Service:
         """Run ``calls`` with a stub of the service."""
 
         async def opened() -> Result:
-            async with grpc.aio.insecure_channel(self._target) as channel:
+            async with grpc.aio.insecure_channel(self._process.target) as channel:
                 return await calls(v1.SamplerServiceStub(channel))
 
         return uvloop.run(opened())
@@ -126,17 +97,3 @@ class Service:
                 stopping=v1.Stopping(max_tokens=request["count"], ignore_eos=True),
             )
         )
-
-    def _is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(self._ready, timeout=2) as reply:
-                return bool(reply.status == 200)
-        except urllib.error.HTTPError as error:
-            error.close()
-            return False
-        except OSError:
-            return False
-
-    def _cpu(self) -> float:
-        times = psutil.Process(self._process.pid).cpu_times()
-        return float(times.user + times.system)

@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 
 from services.common.export.manifest import Target, read_export
 from services.common.export.run import write_export
-from services.common.lora import Adapter, Factors
+from services.common.lora import Factors
 from services.common.runtimes import open_runtime
+from services.diffusion.adapters.adapter import Adapter
 from services.diffusion.adapters.stacks import Stacks, layers_of
 from services.diffusion.engine import Question, Text
 from services.diffusion.networks.graphs import graphs_of, network_of

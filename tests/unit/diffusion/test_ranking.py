@@ -9,8 +9,9 @@ from services.common.export.exporter import StoreExporter, family_graphs
 from services.common.residency.export import Exporter
 from services.common.store import ModelStore
 from services.common.store.disk import DiskLayer
+from services.common.text_image.exporting import graphs_of_embedder
+from services.diffusion.loading.rankers import RankerLoader
 from services.diffusion.pipelines.placement import Placement
-from services.diffusion.rankers import RankerLoader, graphs_of_ranker
 from services.finetune.recipes.peeps.captions import full_caption
 from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
 from services.tokenizer import families as tokenizer_families
@@ -37,7 +38,7 @@ class Opened:
 @pytest.fixture
 async def ranker(tmp_path):
     store = ModelStore([DiskLayer(MODELS, "shipped", writable=False)], tmp_path, kept=(MODELS,))
-    opened = Opened(store, StoreExporter(tmp_path, graphs_of_ranker, kept=(MODELS,)))
+    opened = Opened(store, StoreExporter(tmp_path, graphs_of_embedder, kept=(MODELS,)))
     made = await opened.open("peeps-clip")
     assert not list(tmp_path.glob("exports/*/onnx")), "the graphs are those of the tokenizer's set-up"
     yield made
@@ -71,7 +72,7 @@ def test_a_prompt_too_long_counts_to_its_end(ranker):
 async def test_scores_are_the_cosines_of_the_embedding_service_whoever_exports(tmp_path):
     folder = directory(tmp_path / "mine")
     store = ModelStore([], tmp_path / "cache", [tmp_path])
-    opened = Opened(store, StoreExporter(tmp_path / "cache", graphs_of_ranker))
+    opened = Opened(store, StoreExporter(tmp_path / "cache", graphs_of_embedder))
     ranker = await opened.open(f"file:{folder}")
     written = {each.stat().st_mtime_ns for each in tmp_path.glob("cache/exports/*/onnx/*.onnx")}
     version = await store.resolve(f"file:{folder}")

@@ -94,6 +94,27 @@ def test_what_was_stopped_goes_on_to_the_same_weights(clip, peeps, tmp_path, mon
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_a_text_tower_is_learnt_towards_images_that_stay(clip, peeps, tmp_path):
+    first, _ = clip
+    out = tmp_path / "store/peeps-clip/2"
+    options = replace(CLIP, images=str(first), seed=2)
+    manifest = pretrain_clip.train(peeps, peeps, tmp_path / "work", out, options)
+    assert manifest.parent == manifest.config["training"]["images"] == "peeps-clip:1"
+    before, after = (load_file(each / "model.safetensors") for each in (first, out))
+    kept = [name for name in before if name.startswith(("vision_model", "visual_projection"))]
+    assert len(kept) > 10
+    assert all(torch.equal(before[name], after[name]) for name in kept)
+    assert not torch.equal(before["text_projection.weight"], after["text_projection.weight"])
+    with pytest.raises(ValueError, match="image tower of other sizes"):
+        pretrain_clip.train(
+            peeps, peeps, tmp_path / "work", tmp_path / "store/c/1", replace(options, width=64)
+        )
+    with pytest.raises(ValueError, match="holds no version"):
+        pretrain_clip.train(
+            peeps, peeps, tmp_path / "work", tmp_path / "store/c/1", replace(options, images="nowhere")
+        )
+
+
 def test_a_work_folder_of_other_options_is_refused(peeps, tmp_path):
     pretrain_clip.train(peeps, peeps, tmp_path / "work", tmp_path / "store/a/1", replace(CLIP, steps=1))
     with pytest.raises(ValueError, match="was made with other options"):

@@ -245,6 +245,6 @@ async def test_any_directory_of_a_clip_model_serves(tmp_path):
 
 async def test_weights_of_16_bits_count_twice(tmp_path):
     store = ModelStore([], tmp_path / "cache", [ROOT / "models"])
-    version = await store.resolve(f"file:{ROOT}/models/peeps-clip/1")
+    version = await store.resolve(f"file:{ROOT}/models/peeps-clip/2")
     loader = ModelLoader(store, None)
     assert loader.memory_bytes(version, ROOT) == int(5 * version.manifest.size_bytes)

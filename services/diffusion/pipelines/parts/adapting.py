@@ -4,47 +4,46 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from services.common.lora import Adapter
 from services.diffusion import engine
-from services.diffusion.adapters.fitting import check_fits, own
+from services.diffusion.adapters.adapter import Adapter
+from services.diffusion.adapters.fitting import Sizes, check_fits, own
 from services.diffusion.adapters.places import Places
-from services.diffusion.networks.adapted import Adapted, LentLinear
+from services.diffusion.networks.adapted import Adapted, Lent, convolution_names, linear_names
 from services.diffusion.pipelines.parts.placing import Place
 
 
 class Stack:
     """The factors of one layer."""
 
-    def __init__(self, linear: LentLinear, ranks: int, place: Place) -> None:
-        inner = linear.linear
-        self.linear = linear
-        self.down = torch.zeros(ranks, inner.in_features, device=place.device, dtype=place.dtype)
-        self.up = torch.zeros(inner.out_features, ranks, device=place.device, dtype=place.dtype)
+    def __init__(self, layer: Lent, ranks: int, place: Place) -> None:
+        inputs, outputs = layer.sizes
+        self.layer = layer
+        self.down = torch.zeros(ranks, inputs, device=place.device, dtype=place.dtype)
+        self.up = torch.zeros(outputs, ranks, device=place.device, dtype=place.dtype)
 
 
 class Loras:
-    """Implements ``services.diffusion.engine.Adapters`` for a network's linear layers.
+    """Implements ``services.diffusion.engine.Adapters`` for a network's linear layers and convolutions.
 
-    A layer has stacks from the first adapter on that changes it.
+    A layer has stacks from the first adapter on that changes it. What adapters change of text encoders is
+    not lent: those read a text once a request, with weights of its own (``texts.py``).
     """
 
-    def __init__(self, name: str, network: nn.Module, ranks: int, place: Place) -> None:
-        """Changes ``network``: its linear layers can be lent factors from now on."""
-        adapted = Adapted(network)
+    def __init__(
+        self, name: str, network: nn.Module, ranks: int, place: Place, texts: Mapping[int, Sizes]
+    ) -> None:
+        """Changes ``network``: its layers can be lent factors from now on. ``texts``: encoders' layers."""
+        adapted = Adapted(network, [*linear_names(network), *convolution_names(network)])
         self._name = name
-        self._linears = dict(zip(adapted.names, adapted.linears, strict=True))
-        self._sizes = {
-            name: (each.linear.in_features, each.linear.out_features) for name, each in self._linears.items()
-        }
-        self._convolutions = {
-            each for each, module in network.named_modules() if isinstance(module, nn.Conv2d)
-        }
+        self._layers = dict(zip(adapted.names, adapted.layers, strict=True))
+        self._sizes = {name: each.sizes for name, each in self._layers.items()}
+        self._texts = texts
         self._place = place
         self._places = Places(ranks)
         self._stacks: dict[str, Stack] = {}
@@ -52,7 +51,7 @@ class Loras:
 
     def check(self, adapter: engine.Adapter) -> None:
         """Raises INVALID_ARGUMENT for an adapter that is not for this network, naming both."""
-        check_fits(adapter, self._name, self._places.ranks, self._sizes, self._convolutions)
+        check_fits(adapter, self._name, self._places.ranks, self._sizes, self._texts)
 
     def holds(self, adapter: engine.Adapter) -> bool:
         """Whether it is in the network already."""
@@ -92,11 +91,11 @@ class Loras:
         lent = list(stacks.values())
         try:
             for each in lent:
-                each.linear.lend(each.down, each.up, selection)
+                each.layer.lend(each.down, each.up, selection)
             yield
         finally:
             for each in lent:
-                each.linear.take_back()
+                each.layer.take_back()
 
     @torch.inference_mode()
     def _write(self, adapter: Adapter, ranks: Sequence[int]) -> None:
@@ -104,7 +103,7 @@ class Loras:
         for layer in adapter.factors:
             if layer not in self._stacks:
                 # Not changed in place: a call may be going through the old ones.
-                stack = Stack(self._linears[layer], self._places.ranks, self._place)
+                stack = Stack(self._layers[layer], self._places.ranks, self._place)
                 self._stacks = self._stacks | {layer: stack}
         for layer, stack in self._stacks.items():
             stack.down[list(ranks)] = 0

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Sequence as Several
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
+from services.common.lora import Factors
+from services.diffusion import engine
+from services.diffusion.adapters.fitting import Sizes, own
 from services.diffusion.pipelines.parts.placing import Place, Resting
 
 Values = npt.NDArray[np.float32]
+
+Change = tuple[Mapping[str, Factors], float]
+"""An adapter's factors of a text encoder's layers, and how strongly they count."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,46 +66,71 @@ class Tokenizer:
 
 
 class Encoder:
-    """One of Transformers' text encoders."""
+    """One of Transformers' text encoders. May be asked in several threads at once."""
 
     def __init__(self, model: Any, tokenizer: Tokenizer, place: Place) -> None:
         self._model = model.eval()
         self._tokenizer = tokenizer
         self._resting = Resting(model, place)
         self._is_masked = bool(getattr(model.config, "use_attention_mask", False))
+        linears = {name: each for name, each in model.named_modules() if isinstance(each, nn.Linear)}
+        self._weights = {_bare(name): f"{name}.weight" for name in linears}
+        self.sizes: Sizes = {
+            _bare(name): (each.in_features, each.out_features) for name, each in linears.items()
+        }
+        """Of the layers that adapters can change."""
 
-    def states(self, text: str) -> tuple[Values, str]:
+    def states(self, text: str, changes: Several[Change]) -> tuple[Values, str]:
         """What it says of each token in the end, [room, width]; and what was cut off the text."""
-        said, cut = self._ask(text)
+        said, cut = self._ask(text, changes)
         return _values(said[0]), cut
 
-    def penultimate(self, text: str) -> tuple[Values, Values | None, str]:
+    def penultimate(self, text: str, changes: Several[Change]) -> tuple[Values, Values | None, str]:
         """Its states before the last layer; the projection of the whole text, if it has one; what was cut.
 
         Podell et al., "SDXL", 2023, section 2.1.
         """
-        said, cut = self._ask(text, output_hidden_states=True)
+        said, cut = self._ask(text, changes, output_hidden_states=True)
         pooled = _values(said[0]) if said[0].ndim == 2 else None
         return _values(said.hidden_states[-2]), pooled, cut
 
-    def pooled(self, text: str) -> tuple[Values, str]:
+    def pooled(self, text: str, changes: Several[Change]) -> tuple[Values, str]:
         """What it says of the whole text, [width]; and what was cut."""
-        said, cut = self._ask(text)
+        said, cut = self._ask(text, changes)
         return _values(said.pooler_output), cut
 
     @torch.inference_mode()
-    def _ask(self, text: str, **more: bool) -> tuple[Any, str]:
+    def _ask(self, text: str, changes: Several[Change], **more: Any) -> tuple[Any, str]:
         tokens = self._tokenizer.read(text)
         device = self._resting.device
         if self._is_masked:
-            return self._run(
-                tokens.ids.to(device), attention_mask=tokens.shown.to(device), **more
-            ), tokens.cut
-        return self._run(tokens.ids.to(device), **more), tokens.cut
-
-    def _run(self, ids: Tensor, **more: Any) -> Any:
+            more["attention_mask"] = tokens.shown.to(device)
         with self._resting.at_work():
-            return self._model(ids, **more)
+            # Not by changing the module, which another request may be going through.
+            said = functional_call(self._model, self._changed(changes), (tokens.ids.to(device),), more)
+        return said, tokens.cut
+
+    def _changed(self, changes: Several[Change]) -> dict[str, Tensor]:
+        """The weights with the adapters' products added, by their names; only those that change."""
+        weights: dict[str, Tensor] = {}
+        for factors, scale in changes:
+            for layer, each in factors.items():
+                name = self._weights[layer]
+                weight = weights.get(name, self._model.get_parameter(name))
+                up, down = (torch.from_numpy(half).to(weight) for half in (each.up, each.down))
+                weights[name] = weight.addmm(up, down, alpha=scale)
+        return weights
+
+
+def changes_of(adapters: Several[tuple[engine.Adapter, float]], number: int) -> list[Change]:
+    """What adapters, with their scales, change of text encoder ``number``."""
+    mine = [(own(adapter).texts.get(number), scale) for adapter, scale in adapters]
+    return [(factors, scale) for factors, scale in mine if factors]
+
+
+def _bare(layer: str) -> str:
+    """A layer's name as adapters' files have it; some of the library's encoders lie in one more module."""
+    return layer.removeprefix("text_model.")
 
 
 def _values(states: Tensor) -> Values:

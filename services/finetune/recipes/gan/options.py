@@ -66,7 +66,8 @@ class Options:
     counters: str = ON
     """``off``: alarms are noted, nothing is done about them."""
     clip: str = ""
-    """Version of pretrain_clip: features for KID, precision, recall and the detector of collapses."""
+    """Version of pretrain_clip: features for KID, precision, recall and the detector of collapses, and to
+    find training images by once it is served."""
     judge: str = ""
     """Version of train_judge: says how many of the attributes' words are made at all."""
     seed: int = 1

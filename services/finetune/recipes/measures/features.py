@@ -1,7 +1,7 @@
 """Features of pictures by the image tower of a peeps-clip version.
 
 Taken is what the tower says before its projection: the projection keeps what captions tell, the tower also
-how it is drawn. Figures made with them bear the version, as in ``kid@peeps-clip-v1``: they compare with no
+how it is drawn. Figures made with them bear the version, as in ``kid@peeps-clip-v2``: they compare with no
 others, least of all with those of Inception.
 """
 

@@ -16,12 +16,17 @@ import diffusers  # noqa: E402
 import peft  # noqa: E402
 
 from services.common.errors import Code, ServiceError  # noqa: E402
+from services.common.lora import Factors  # noqa: E402
+from services.diffusion.adapters.adapter import Adapter  # noqa: E402
 from services.diffusion.adapters.factors import read  # noqa: E402
 from services.diffusion.engine import Prompts, Question  # noqa: E402
 from services.diffusion.pipelines.kohya import converted  # noqa: E402
 from tests.unit.diffusion.pipelines import tiny  # noqa: E402
 
-LAYERS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "time_emb_proj"]
+LAYERS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "time_emb_proj", "proj_in", "conv1", "conv"]
+"""Linear layers, convolutions of 1 x 1 and 3 x 3, some with a stride."""
+READ = ["q_proj", "out_proj", "fc1"]
+"""Layers of text encoders."""
 FILE = "pytorch_lora_weights.safetensors"
 PROMPTS = Prompts(tiny.PROMPT, tiny.NEGATIVE)
 
@@ -30,19 +35,33 @@ def trained(network, seed, rank=4, alpha=8, layers=LAYERS):
     """An adapter of the network with random factors: its tensors by PEFT's names, and its settings."""
     torch.manual_seed(seed)
     config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers, init_lora_weights=False)
-    network.add_adapter(config)
+    # Not by Transformers' own ``add_adapter``, which wants a PEFT that is not out yet.
+    peft.inject_adapter_in_model(config, network)
     tensors = {name: 0.5 * each.clone() for name, each in peft.get_peft_model_state_dict(network).items()}
     return {name.replace(".default", ""): each.contiguous() for name, each in tensors.items()}, config
 
 
 def save(folder, tensors, config=None, prefix="unet"):
     """As ``save_lora_weights`` does: with the settings in the metadata, or without."""
+    return save_parts(folder, {prefix: (tensors, config)})
+
+
+def save_parts(folder, parts):
+    """The same for several parts of a model: (tensors, settings or None) by their prefix."""
     folder.mkdir()
-    noted = {f"{prefix}.lora_alpha": config.lora_alpha, f"{prefix}.r": config.r} if config else None
-    if noted:
-        noted |= {f"{prefix}.target_modules": sorted(config.target_modules)}
+    noted = {
+        f"{prefix}.{field}": value
+        for prefix, (_, config) in parts.items()
+        if config
+        for field, value in (
+            ("lora_alpha", config.lora_alpha),
+            ("r", config.r),
+            ("target_modules", sorted(config.target_modules)),
+        )
+    }
     metadata = {"format": "pt"} | ({"lora_adapter_metadata": json.dumps(noted)} if noted else {})
-    save_file({f"{prefix}.{name}": each for name, each in tensors.items()}, folder / FILE, metadata)
+    tensors = {f"{prefix}.{name}": each for prefix, part in parts.items() for name, each in part[0].items()}
+    save_file(tensors, folder / FILE, metadata)
     return folder
 
 
@@ -63,8 +82,9 @@ def stable(tmp_path_factory):
 
 
 def theirs_with(theirs, folder, seed, scale=1.0):
-    theirs.load_lora_weights(folder, adapter_name="one")
-    theirs.set_adapters(["one"], [scale])
+    if folder:
+        theirs.load_lora_weights(folder, adapter_name="one")
+        theirs.set_adapters(["one"], [scale])
     try:
         generator = torch.Generator("cpu").manual_seed(seed)
         common = {"guidance_scale": 5.0, "num_inference_steps": 6, "width": 16, "height": 16}
@@ -77,7 +97,17 @@ def theirs_with(theirs, folder, seed, scale=1.0):
         )
         return made.images[0].numpy()
     finally:
-        theirs.unload_lora_weights()
+        if folder:
+            theirs.unload_lora_weights()
+
+
+def read_parts(pipeline, seed):
+    """Adapters of the text encoders of a pipeline, each with a scale of its own."""
+    return {
+        name: trained(getattr(pipeline, name), seed + number, alpha=2 + 4 * number, layers=READ)
+        for number, name in enumerate(("text_encoder", "text_encoder_2"))
+        if getattr(pipeline, name, None) is not None
+    }
 
 
 def begun(model, seed, *adapters):
@@ -97,6 +127,61 @@ def test_an_adapter_does_what_it_does_in_diffusers(stable):
             np.testing.assert_allclose(made, expected, atol=1e-5 * np.abs(expected).max())
             assert np.abs(made - plain).max() > 0.01 * np.abs(plain).max()
         model.adapters.leave(adapter)
+
+
+def with_read_parts(pipeline, parts, scale=1.0):
+    """The pipeline with PEFT's layers in its text encoders, by the name that ``theirs_with`` sets."""
+    for name, (tensors, config) in parts.items():
+        encoder = getattr(pipeline, name)
+        peft.inject_adapter_in_model(config, encoder, "one")
+        peft.set_peft_model_state_dict(encoder, tensors, "one")
+        for layer in encoder.modules():
+            if isinstance(layer, peft.tuners.lora.LoraLayer):
+                layer.set_scale("one", scale)
+    return pipeline
+
+
+@pytest.mark.parametrize("has_network", [True, False], ids=["both", "text encoder alone"])
+def test_text_encoders_are_changed_as_in_diffusers(stable, tmp_path, has_network):
+    first, model, (network, *_) = stable
+    texts = read_parts(tiny.stable(), 30)
+    unet = trained(tiny.unet(), 1)
+    folder = save_parts(tmp_path / "a", texts | ({"unet": unet} if has_network else {}))
+    adapter = read("a", str(folder), folder)
+    model.adapters.check(adapter)
+    plain = tiny.finished(model, begun(model, 3))[0]
+    place = model.adapters.take(adapter)
+    for scale in (1.0, 0.5):
+        theirs = with_read_parts(tiny.stable(first.scheduler), texts, scale)
+        theirs.set_progress_bar_config(disable=True)
+        expected = theirs_with(theirs, network if has_network else None, 3, scale)
+        asked = tiny.begun(model, PROMPTS, 3, 6, "ddim", adapters=((place, scale),), read=((adapter, scale),))
+        (made,) = tiny.finished(model, asked)
+        np.testing.assert_allclose(made, expected, atol=1e-5 * np.abs(expected).max())
+        assert np.abs(made - plain).max() > 0.01 * np.abs(plain).max()
+    model.adapters.leave(adapter)
+    np.testing.assert_array_equal(tiny.finished(model, begun(model, 3))[0], plain)
+
+
+def test_two_adapters_of_a_text_encoder_add_up(stable):
+    _, model, _ = stable
+    tensors = [trained(tiny.clip_text(1), seed, layers=READ)[0] for seed in (40, 41)]
+    adapters = []
+    for number, each in enumerate(tensors):
+        layers = {name.rpartition(".lora_")[0] for name in each}
+        factors = {
+            layer: Factors(*(each[f"{layer}.lora_{half}.weight"].numpy() for half in "AB"))
+            for layer in layers
+        }
+        adapters.append(Adapter(f"a{number}", f"sum{number}", {}, {1: factors}))
+    scaled = list(zip(adapters, (1.0, -0.5), strict=True))
+    said = model.read(PROMPTS, 16, 16, 5.0, scaled).told.inputs["encoder_hidden_states"]
+    encoder = tiny.clip_text(1)
+    for adapter, scale in scaled:
+        for layer, each in adapter.texts[1].items():
+            encoder.get_parameter(f"{layer}.weight").data += scale * torch.from_numpy(each.up @ each.down)
+    ids = tiny.clip_tokenizer()(PROMPTS.prompt, padding="max_length", return_tensors="pt").input_ids
+    np.testing.assert_allclose(said, encoder(ids)[0][0].detach().numpy(), atol=1e-5)
 
 
 def test_each_row_has_its_own(stable):
@@ -156,11 +241,13 @@ def peft_folder(folder, tensors):
     return folder
 
 
-def kohya_file(path, tensors, alpha=8.0):
+def kohya_file(path, tensors, alpha=8.0, texts=None):
     named = {}
-    for name, each in tensors.items():
+    prefixed = [("lora_unet_", *each) for each in tensors.items()]
+    prefixed += [("lora_te_text_model_", *each) for each in (texts or {}).items()]
+    for prefix, name, each in prefixed:
         layer, _, half = name.rpartition(".lora_")
-        kohya = "lora_unet_" + layer.replace(".", "_")
+        kohya = prefix + layer.replace(".", "_")
         named[f"{kohya}.lora_{'down' if half.startswith('A') else 'up'}.weight"] = each
         named[f"{kohya}.alpha"] = torch.tensor(alpha)
     save_file(named, path)
@@ -170,6 +257,7 @@ def kohya_file(path, tensors, alpha=8.0):
 def test_every_way_to_write_an_adapter_is_read_the_same(tmp_path):
     tensors, config = trained(tiny.unet(), 5)
     expected = read("a", "a", save(tmp_path / "diffusers", tensors, config)).factors
+    assert {"down_blocks.0.resnets.0.conv1", "down_blocks.1.attentions.0.proj_in"} <= set(expected)
     others = [
         read("b", "b", peft_folder(tmp_path / "peft", tensors)),
         read("c", "c", kohya_file(tmp_path / "kohya.safetensors", tensors), converted),
@@ -188,6 +276,36 @@ def test_every_way_to_write_an_adapter_is_read_the_same(tmp_path):
         for layer, factors in expected.items():
             np.testing.assert_allclose(other.factors[layer].down, factors.down, atol=2e-3)
             np.testing.assert_allclose(other.factors[layer].up, factors.up, atol=4e-3)
+
+
+def test_kohyas_layers_of_text_encoders_are_read_the_same(tmp_path):
+    unet, text = trained(tiny.unet(), 5), trained(tiny.clip_text(1), 6, layers=["q_proj", "fc1", "out_proj"])
+    folder = save_parts(tmp_path / "a", {"unet": unet, "text_encoder": text})
+    expected = read("a", "a", folder).texts[1]
+    theirs = read("b", "b", kohya_file(tmp_path / "k.safetensors", unet[0], texts=text[0]), converted).texts[
+        1
+    ]
+    assert theirs.keys() == expected.keys()
+    for layer, factors in expected.items():
+        np.testing.assert_allclose(theirs[layer].down, factors.down, atol=1e-6)
+        np.testing.assert_allclose(theirs[layer].up, factors.up, atol=1e-6)
+
+
+def test_sdxls_two_text_encoders_are_changed(tmp_path):
+    theirs, folder = tiny.xl(), tmp_path / "xl"
+    model = tiny.opened(tiny.saved(theirs, folder))
+    parts = read_parts(tiny.xl(), 50)
+    adapter = read("a", "a", save_parts(tmp_path / "a", parts))
+    assert sorted(adapter.texts) == [1, 2]
+    model.adapters.check(adapter)
+    with_read_parts(theirs, parts)
+    told, untold, pooled, _ = theirs.encode_prompt(PROMPTS.prompt, negative_prompt=PROMPTS.negative)
+    reading = model.read(PROMPTS, 16, 16, 5.0, [(adapter, 1.0)])
+    plain = model.read(PROMPTS, 16, 16, 5.0).told.inputs
+    for said, expected in ((reading.told, told), (reading.untold, untold)):
+        np.testing.assert_allclose(said.inputs["encoder_hidden_states"], expected[0].detach(), atol=1e-5)
+    np.testing.assert_allclose(reading.told.inputs["text_embeds"], pooled[0].detach(), atol=1e-5)
+    assert np.abs(plain["text_embeds"] - pooled[0].detach().numpy()).max() > 1e-3
 
 
 def test_flux_takes_adapters(tmp_path):
@@ -242,21 +360,25 @@ def test_an_adapter_for_another_model_names_both(stable, tmp_path, change, says)
     assert caught.value.code == Code.INVALID_ARGUMENT
 
 
-@pytest.mark.parametrize(
-    ("name", "shape", "says"),
-    [
-        ("unet.conv_in.lora_A.weight", (4, 4, 3, 3), "conv_in is a convolution"),
-        ("text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight", (4, 8), "text encoder"),
-        ("lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", (4, 8), "text encoder"),
-        ("unet.some.weight", (4, 8), "some.weight is no factor"),
-    ],
-)
-def test_what_is_not_served_is_named(tmp_path, name, shape, says):
-    ones = torch.ones(shape)
-    tensors = {name: ones, name.replace("lora_A", "lora_B").replace("down", "up"): ones.mT.contiguous()}
-    save_file(tensors, tmp_path / FILE)
-    with pytest.raises(ValueError, match=says):
+def test_what_is_not_served_is_named(tmp_path):
+    save_file({"unet.some.weight": torch.ones(4, 8)}, tmp_path / FILE)
+    with pytest.raises(ValueError, match=r"some\.weight is no factor of a layer"):
         read("a", "a", tmp_path, converted)
+
+
+def test_a_text_encoder_that_the_model_has_not_is_named(stable, tmp_path):
+    _, model, _ = stable
+    parts = read_parts(tiny.xl(), 60)
+    for name, change, says in (
+        ("second", lambda each: each.replace("text_encoder.", "text_encoder_2."), "text encoder 2, which is"),
+        ("layer", lambda each: each.replace("layers.0", "layers.9"), "has no layer text encoder 1's enc"),
+    ):
+        (tmp_path / name).mkdir()
+        tensors = {f"text_encoder.{each}": value for each, value in parts["text_encoder"][0].items()}
+        save_file({change(each): value for each, value in tensors.items()}, tmp_path / name / FILE)
+        adapter = read("someones:2", "x", tmp_path / name)
+        with pytest.raises(ServiceError, match=f"someones:2 is not for model tiny: .*{says}"):
+            model.adapters.check(adapter)
 
 
 def test_damage_is_told(tmp_path):

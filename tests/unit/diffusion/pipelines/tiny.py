@@ -141,8 +141,11 @@ def opened(folder: Path, **more):
     return open_pipeline(folder, Placement(device="cpu", **{"rows": 4, "ranks": 16} | more), "tiny")
 
 
-def begun(model, prompts, seed, steps, scheduler, guidance=5.0, size=None, adapters=()):
-    """An image on its way as a request with ``rng=torch`` would be."""
+def begun(model, prompts, seed, steps, scheduler, guidance=5.0, size=None, adapters=(), read=()):
+    """An image on its way as a request with ``rng=torch`` would be.
+
+    ``adapters``: (place, scale) in the network; ``read``: (adapter, scale) that text encoders are to see.
+    """
     traits = model.traits
     width, height = size or (16, 16)
     levels = model.levels.sized(traits.tokens(width, height))
@@ -150,7 +153,7 @@ def begun(model, prompts, seed, steps, scheduler, guidance=5.0, size=None, adapt
     path = chosen.path(levels, steps)
     noise = torch_noise(seed, (traits.channels, height // traits.factor, width // traits.factor))
     walk = chosen.walk(levels, path, noise(START) * path.start, noise)
-    reading = model.read(prompts, width, height, guidance)
+    reading = model.read(prompts, width, height, guidance, read)
     steering = Guidance(guidance if traits.negative else 1.0)
     return Painting(walk, levels, steps, reading.told, reading.untold, steering, adapters)
 

@@ -1,0 +1,87 @@
+"""Runs the fine-tune service: ``python -m services.finetune``."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import uuid
+
+import grpc.aio
+
+from pequod.finetune.v1 import add_DatasetServiceServicer_to_server
+from services.common.catalogue import SERVICES, entry
+from services.common.metrics import Metrics
+from services.common.rpc.process import run
+from services.common.rpc.server import serve, server_settings
+from services.common.settings import from_environment
+from services.common.store.settings import StoreSettings
+from services.common.threads import cap_threads, threads_for
+from services.common.work import Work
+from services.finetune.counting import TokenCounter
+from services.finetune.database.database import Database
+from services.finetune.database.settings import DatabaseSettings
+from services.finetune.datasets.importing.source import Allowed
+from services.finetune.datasets.service import Datasets, Limits
+from services.finetune.datasets.serving.servicer import DatasetServicer
+from services.finetune.datasets.storage.content import open_content
+from services.finetune.settings import FinetuneSettings
+
+NAME = "finetune"
+_QUERIES = 4
+"""Threads that ask the database."""
+_MAX_WAITING = 1024
+
+
+class FinetuneProcess:
+    """The parts of the service put together; ``services.common.rpc.server`` gives it its life."""
+
+    def __init__(
+        self, settings: FinetuneSettings, models: StoreSettings, database: Database, metrics: Metrics
+    ) -> None:
+        self._database = database
+        self._counter = TokenCounter(models.open(), settings.encoding)
+        self._work = Work(NAME, metrics, _QUERIES, _MAX_WAITING)
+        self.datasets = Datasets(
+            database,
+            open_content(settings.datasets, models.cache),
+            settings.work,
+            Limits(settings.quota_bytes, settings.upload_hours * 3600),
+            Allowed(models.file_roots, settings.import_from),
+            self._counter.load,
+            metrics,
+            owner=f"{socket.gethostname()[:40]}-{uuid.uuid4().hex[:12]}",
+        )
+        self._servicer = DatasetServicer(self.datasets, self._work)
+
+    def register(self, server: grpc.aio.Server) -> tuple[str, ...]:
+        """Add the servicer."""
+        add_DatasetServiceServicer_to_server(self._servicer, server)
+        return entry(NAME).grpc_services
+
+    async def start(self) -> None:
+        """Find the encoding, take up what a process before left unfinished."""
+        await self._counter.find()
+        self.datasets.worker.start()
+
+    async def close(self) -> None:
+        """Let go of the work, then of the database."""
+        await self.datasets.worker.close()
+        await self._work.close()
+        await self._servicer.close()
+        self._database.close()
+
+
+async def main() -> None:
+    """Read the settings and serve until told to stop."""
+    metrics = Metrics(NAME)
+    settings = from_environment(FinetuneSettings, os.environ)
+    models = from_environment(StoreSettings, os.environ)
+    database = from_environment(DatabaseSettings, os.environ).open()
+    process = FinetuneProcess(settings, models, database, metrics)
+    await serve(process, server_settings(entry(NAME), os.environ), metrics)
+
+
+if __name__ == "__main__":
+    cap_threads(threads_for(len(SERVICES)))
+    sys.exit(run(NAME, main))

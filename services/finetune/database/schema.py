@@ -1,0 +1,114 @@
+"""The tables as queries see them; how they came to be stands in ``migrations/``. A tenant on every row."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+from services.finetune.database.clock import Instant
+
+METADATA = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "ix": "ix_%(column_0_label)s",
+    }
+)
+
+DATASETS = Table(
+    "datasets",
+    METADATA,
+    Column("tenant", String(128), primary_key=True),
+    Column("dataset_id", String(32), primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("bad_files", String(16), nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("source_uri", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    # Bytes that count against the quota while the files are on their way; 0 once they are kept.
+    Column("reserved_bytes", BigInteger, nullable=False),
+    Column("report", JSON(none_as_null=True)),
+    Column("error", Text, nullable=False),
+    Column("progress", JSON(none_as_null=True)),
+    Column("created_at", Instant, nullable=False),
+    # Key of an import that makes it safe to repeat, and the hash of what it asked for.
+    Column("request_id", String(64)),
+    Column("request_sha256", String(64), nullable=False),
+    # Who works on it, until when; every write of a worker carries the epoch, which each claim raises.
+    Column("lease_owner", String(64)),
+    Column("lease_until", Instant),
+    Column("epoch", Integer, nullable=False),
+    # Claims that did not end well; a data set that brings every worker down is given up.
+    Column("attempts", Integer, nullable=False),
+    Index("ix_datasets_newest", "tenant", "created_at", "dataset_id"),
+    Index("ix_datasets_unfinished", "state", "lease_until"),
+    Index("uq_datasets_request", "tenant", "request_id", unique=True),
+)
+
+UPLOADS = Table(
+    "uploads",
+    METADATA,
+    Column("tenant", String(128), primary_key=True),
+    Column("upload_id", String(64), primary_key=True),
+    Column("request_sha256", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    # Set once all bytes have come.
+    Column("dataset_id", String(32)),
+    ForeignKeyConstraint(
+        ["tenant", "dataset_id"], ["datasets.tenant", "datasets.dataset_id"], ondelete="CASCADE"
+    ),
+    Index("ix_uploads_expires_at", "expires_at"),
+    Index("ix_uploads_dataset", "tenant", "dataset_id"),
+)
+
+# Content that is kept once a tenant, however many of its data sets hold it.
+BLOBS = Table(
+    "blobs",
+    METADATA,
+    Column("tenant", String(128), primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    # When somebody last meant to keep it: what nobody holds is removed some time later.
+    Column("touched_at", Instant, nullable=False),
+    Index("ix_blobs_touched_at", "touched_at"),
+)
+
+DATASET_FILES = Table(
+    "dataset_files",
+    METADATA,
+    Column("tenant", String(128), primary_key=True),
+    Column("dataset_id", String(32), primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    ForeignKeyConstraint(
+        ["tenant", "dataset_id"], ["datasets.tenant", "datasets.dataset_id"], ondelete="CASCADE"
+    ),
+    ForeignKeyConstraint(["tenant", "sha256"], ["blobs.tenant", "blobs.sha256"]),
+    Index("ix_dataset_files_sha256", "tenant", "sha256"),
+)
+
+# Who still needs a data set, for example a job that has not ended: it cannot be deleted meanwhile.
+DATASET_HOLDS = Table(
+    "dataset_holds",
+    METADATA,
+    Column("tenant", String(128), primary_key=True),
+    Column("dataset_id", String(32), primary_key=True),
+    Column("holder", String(128), primary_key=True),
+    ForeignKeyConstraint(["tenant", "dataset_id"], ["datasets.tenant", "datasets.dataset_id"]),
+)

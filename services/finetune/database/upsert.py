@@ -1,0 +1,28 @@
+"""INSERT … ON CONFLICT, which both databases have under one syntax and SQLAlchemy under two names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.elements import ColumnElement
+
+
+def upsert(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    always: Mapping[str, ColumnElement[Any]],
+) -> None:
+    """Insert ``rows``; where the primary key is there already, only set what is in ``always``.
+
+    ``always`` are SQL expressions, set in new rows too.
+    """
+    if not rows:
+        return
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert = make(table).values(dict(always))
+    keys = [column.name for column in table.primary_key]
+    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=dict(always)), list(rows))

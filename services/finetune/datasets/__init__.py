@@ -1,0 +1,1 @@
+"""Data sets: received or imported, checked, kept once by content, read by jobs."""

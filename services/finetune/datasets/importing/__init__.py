@@ -1,0 +1,1 @@
+"""Where imported files come from: folders of this machine, object stores, the web."""

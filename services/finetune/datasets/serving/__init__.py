@@ -1,0 +1,1 @@
+"""DatasetService over gRPC: requests checked, work handed on, replies made."""

@@ -1,0 +1,1 @@
+"""Where bytes lie: what is arriving in folders, what is kept by its hash."""

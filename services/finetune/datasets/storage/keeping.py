@@ -1,0 +1,89 @@
+"""Content with its rows: kept before it is held, removed when nobody holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Connection, delete, select, tuple_
+from sqlalchemy.sql.elements import ColumnElement
+
+from services.finetune.database.clock import now
+from services.finetune.database.database import Database
+from services.finetune.database.schema import BLOBS, DATASET_FILES
+from services.finetune.database.upsert import upsert
+from services.finetune.datasets.storage.content import Content
+
+UNHELD_SECONDS = 3600.0
+"""How long content may be kept before a data set holds it; a check writes its last row well within."""
+_ROWS = 500
+"""Rows of one statement, and files of one transaction that removes them."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A file that is to be kept."""
+
+    sha256: str
+    size_bytes: int
+    source: Path
+
+
+class Keeper:
+    """Keeps and removes; two that do so at once are kept apart by the rows of ``blobs``.
+
+    A row is there before its file, and is removed, locked, after it: who wants to keep content that is
+    just being removed waits for that row and then keeps it anew.
+    """
+
+    def __init__(self, database: Database, content: Content) -> None:
+        self._database = database
+        self._content = content
+
+    def keep(self, tenant: str, pieces: Sequence[Piece], kept: Callable[[int], None]) -> None:
+        """Store ``pieces``; calls ``kept`` with how many are. A data set must hold them soon."""
+        done = 0
+        for part in _parts(pieces):
+            self._database.write(partial(_want, tenant, part))
+            for piece in part:
+                self._content.put(tenant, piece.sha256, piece.source)
+                done += 1
+                kept(done)
+
+    def sweep(self) -> int:
+        """Remove what nobody holds and nobody lately wanted to keep; returns how many files that were."""
+        removed = 0
+        while count := self._database.write(self._sweep_some):
+            removed += count
+        return removed
+
+    def _sweep_some(self, connection: Connection) -> int:
+        query = select(BLOBS.c.tenant, BLOBS.c.sha256).where(_unwanted()).limit(_ROWS)
+        found = [(row.tenant, row.sha256) for row in connection.execute(query)]
+        if found:
+            connection.execute(delete(BLOBS).where(tuple_(BLOBS.c.tenant, BLOBS.c.sha256).in_(found)))
+        # The rows are locked from here to the commit. Should that fail, the rows stand for content that
+        # nobody holds: whoever comes to want it puts it there again.
+        for tenant, sha256 in found:
+            self._content.remove(tenant, sha256)
+        return len(found)
+
+
+def _want(tenant: str, pieces: Sequence[Piece], connection: Connection) -> None:
+    sizes = {piece.sha256: piece.size_bytes for piece in pieces}
+    values = [{"tenant": tenant, "sha256": key, "size_bytes": size} for key, size in sorted(sizes.items())]
+    upsert(connection, BLOBS, values, {"touched_at": now()})
+
+
+def _unwanted() -> ColumnElement[bool]:
+    held = select(DATASET_FILES.c.sha256).where(
+        DATASET_FILES.c.tenant == BLOBS.c.tenant, DATASET_FILES.c.sha256 == BLOBS.c.sha256
+    )
+    return (BLOBS.c.touched_at < now(-UNHELD_SECONDS)) & ~held.exists()
+
+
+def _parts(pieces: Sequence[Piece]) -> Iterator[Sequence[Piece]]:
+    for start in range(0, len(pieces), _ROWS):
+        yield pieces[start : start + _ROWS]

@@ -1,0 +1,200 @@
+"""Jobs as those see them who work on them: claimed by a lease, written under a fence.
+
+A claim raises the job's epoch, and every write of a worker carries it: one that was frozen while another took
+its job over matches nothing when it wakes, and is told so (``Fenced``). All times are the database's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select, update
+
+from services.finetune.database.clock import now
+from services.finetune.database.database import Database
+from services.finetune.database.job_tables import JOBS
+from services.finetune.jobs import rows
+from services.finetune.jobs.job import Happening, Job, JobError, Kind, Progress
+from services.finetune.jobs.states import ACTIVE, ENDED, State
+
+LEASE_SECONDS = 30.0
+"""For which a job is its worker's without a heartbeat."""
+_MOST_VAIN = 3
+"""Attempts that end without one step done; after them a job is not tried again."""
+
+
+class Fenced(Exception):
+    """Somebody else has the job now, or it is gone: stop working on it, and write nothing more."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a job until the lease runs out."""
+
+    job: Job
+    owner: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a job's owner wants of it meanwhile."""
+
+    cancel: bool
+    pause: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker has to say of its job. None and empty: nothing new."""
+
+    happened: Sequence[Happening] = ()
+    state: State | None = None
+    error: JobError | None = None
+    step: int | None = None
+    remaining_seconds: float | None = None
+    metrics: Mapping[str, float] | None = None
+    progress: Progress | None = None
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Other columns, for example ``best_checkpoint_id``."""
+
+
+class Claims:
+    """Work on jobs. Blocking; any number of processes may share the database."""
+
+    def __init__(self, database: Database, owner: str, lease_seconds: float = LEASE_SECONDS) -> None:
+        """``owner``: this process, told from all others."""
+        self._database = database
+        self._owner = owner
+        self._seconds = lease_seconds
+
+    def unchecked(self) -> Claim | None:
+        """A job to validate, if there is one whose validation nobody is at."""
+
+        def task(connection: Connection) -> Claim | None:
+            is_free = JOBS.c.lease_until.is_(None) | (JOBS.c.lease_until < now())
+            query = select(JOBS).where(JOBS.c.state == State.VALIDATING.value, is_free)
+            found = connection.execute(query.order_by(JOBS.c.created_at).limit(1)).mappings().first()
+            return None if found is None else self._taken(connection, found, None)
+
+        return self._database.write(task)
+
+    def next(self, executor: str, accelerators: int) -> Claim | None:
+        """A job to run: one whose worker is gone, else the first in the queue with so few ``accelerators``.
+
+        Of jobs of the same priority those of the tenant with the fewest at work come first. A job that was
+        tried in vain too often fails, and one whose owner wanted it to stop does.
+        """
+
+        def task(connection: Connection) -> Claim | None:
+            for found in self._left_behind(connection, executor):
+                if not self._is_over(connection, found):
+                    return self._taken(connection, found, State.PREPARING)
+            query = _waiting(executor, accelerators).limit(1)
+            first = connection.execute(query).mappings().first()
+            return None if first is None else self._taken(connection, first, State.PREPARING)
+
+        return self._database.write(task)
+
+    def heartbeat(self, claim: Claim) -> Wishes:
+        """Keep the lease; hear what is wanted. Raises Fenced."""
+
+        def task(connection: Connection) -> Wishes:
+            found = self._mine(connection, claim)
+            mine = rows.this(found["tenant"], found["job_id"])
+            connection.execute(update(JOBS).where(mine).values(lease_until=now(self._seconds)))
+            return Wishes(bool(found["cancel_requested"]), bool(found["pause_requested"]))
+
+        return self._database.write(task)
+
+    def report(self, claim: Claim, report: Report) -> Job:
+        """Write what happened; a state in which nobody works ends the claim. Raises Fenced.
+
+        An end in failure or success that comes while a cancel is wanted counts as it is.
+        """
+
+        def task(connection: Connection) -> Job:
+            found = self._mine(connection, claim)
+            values = dict(report.values)
+            if report.step is not None and report.step > found["step"]:
+                values |= {"step": report.step, "vain_attempts": 0}
+            for name in ("remaining_seconds", "metrics"):
+                if getattr(report, name) is not None:
+                    values[name] = getattr(report, name)
+            if report.state in ENDED or report.state in (State.QUEUED, State.PAUSED):
+                values |= {"lease_owner": None, "lease_until": None, "handle": ""}
+                values |= {"pause_requested": False, "cancel_requested": False}
+            if report.state is State.RUNNING and found["started_at"] is None:
+                values["started_at"] = now()
+            rows.change(connection, found, values, report.happened, report.state, report.error)
+            if report.progress is not None:
+                progress = {"progress": dataclasses.asdict(report.progress)}
+                mine = rows.this(found["tenant"], found["job_id"])
+                connection.execute(update(JOBS).where(mine).values(progress))
+            return rows.get(connection, found["tenant"], found["job_id"])
+
+        return self._database.write(task)
+
+    def _mine(self, connection: Connection, claim: Claim) -> rows.Row:
+        """The row of a claim that still holds."""
+        where = rows.this(claim.job.tenant, claim.job.job_id)
+        held = where & (JOBS.c.epoch == claim.epoch) & (JOBS.c.lease_owner == claim.owner)
+        found = connection.execute(select(JOBS).where(held)).mappings().one_or_none()
+        if found is None:
+            raise Fenced(f"job {claim.job.job_id} is no longer {claim.owner}'s")
+        return found
+
+    def _left_behind(self, connection: Connection, executor: str) -> list[rows.Row]:
+        """Jobs at work whose lease has run out."""
+        late = JOBS.c.state.in_([each.value for each in ACTIVE]) & (JOBS.c.lease_until < now())
+        query = select(JOBS).where(late, JOBS.c.executor == executor).order_by(JOBS.c.lease_until)
+        return list(connection.execute(query).mappings())
+
+    def _is_over(self, connection: Connection, found: rows.Row) -> bool:
+        """End a job that was left behind, where there is no point in going on."""
+        over = {"lease_owner": None, "lease_until": None, "cancel_requested": False, "pause_requested": False}
+        if found["cancel_requested"]:
+            rows.change(connection, found, over, state=State.CANCELLED)
+        elif found["pause_requested"]:
+            rows.change(connection, found, over, state=State.PAUSED)
+        elif found["vain_attempts"] >= _MOST_VAIN:
+            why = f"whoever worked on it died {found['vain_attempts']} times without one step done"
+            rows.change(connection, found, over, state=State.FAILED, error=JobError("CRASHED", why))
+        else:
+            return False
+        return True
+
+    def _taken(self, connection: Connection, found: rows.Row, state: State | None) -> Claim:
+        epoch = found["epoch"] + 1
+        values: dict[str, Any] = {
+            "lease_owner": self._owner,
+            "lease_until": now(self._seconds),
+            "epoch": epoch,
+            "handle": "",
+        }
+        happened: list[Happening] = []
+        if state is not None:
+            attempts = found["attempts"] + 1
+            values |= {"attempts": attempts, "vain_attempts": found["vain_attempts"] + 1}
+            if State(found["state"]) in ACTIVE:
+                text = f"its worker {found['lease_owner']} is gone; attempt {attempts} goes on"
+                happened.append(Happening(Kind.LOG, {"level": "warning", "text": text}))
+        rows.change(connection, found, values, happened, state)
+        return Claim(rows.get(connection, found["tenant"], found["job_id"]), self._owner, epoch)
+
+
+def _waiting(executor: str, accelerators: int) -> Select[Any]:
+    """Rows of jobs in the queue, the next one first."""
+    active = [each.value for each in ACTIVE]
+    count = func.count().label("count")
+    busy = select(JOBS.c.tenant, count).where(JOBS.c.state.in_(active)).group_by(JOBS.c.tenant).subquery()
+    return (
+        select(JOBS)
+        .join(busy, busy.c.tenant == JOBS.c.tenant, isouter=True)
+        .where(JOBS.c.state == State.QUEUED.value, JOBS.c.executor == executor)
+        .where(JOBS.c.accelerators <= accelerators)
+        .order_by(JOBS.c.priority.desc(), func.coalesce(busy.c.count, 0), JOBS.c.created_at, JOBS.c.job_id)
+    )

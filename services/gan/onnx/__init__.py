@@ -1,0 +1,1 @@
+"""GANs by their graphs: mapping, synthesis, discriminator."""

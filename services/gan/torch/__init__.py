@@ -1,0 +1,1 @@
+"""What needs torch: networks with their weights, their graphs, projections. Imported on demand."""
