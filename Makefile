@@ -30,7 +30,7 @@ export PIP_CONSTRAINT := $(LOCK)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup run test test-slow test-gpu lint format protos client corpus lock clean \
-	bench-gateway bench-ngram bench-embed bench-lm bench-images bench-gan eval-images freeze-protos
+	bench-gateway bench-ngram bench-embed bench-lm bench-images eval-images bench-gan eval-gan freeze-protos
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -115,12 +115,18 @@ bench-images: setup ## Measure image generation (ONLY=, PLATFORM=host:port, REQU
 	$(BIN)/python -m tests.bench.bench_images $(if $(ONLY),--only $(ONLY)) $(if $(PLATFORM),--platform $(PLATFORM)) \
 		$(if $(REQUESTS),--requests $(REQUESTS)) $(if $(QUICK),--quick)
 
-bench-gan: setup ## Measure the GAN service (ONLY=, QUICK=1)
+bench-gan: setup ## Measure the GAN service, then how training's pitfalls are noticed and countered (ONLY=, SEEDS=, QUICK=1)
 	$(BIN)/python -m tests.bench.bench_gan $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+	$(if $(ONLY),,$(BIN)/python -m tests.bench.gan.pitfalls $(if $(SEEDS),--seeds $(SEEDS)) $(if $(QUICK),--quick))
 
 eval-images: setup ## Measure what peeps-diffusion paints and the upscaler (DATA=folder learnt from, MODEL=folder, ONLY=, JSON=, CONTACT=file)
 	$(BIN)/python -m tests.bench.eval_images $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data $(DATA)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON)) $(if $(CONTACT),--contact $(CONTACT))
+
+eval-gan: setup ## Measure what peeps-gan makes beside peeps-diffusion (DATA=folder learnt from, MODEL=folder, COUNT=, PAINTED=, JSON=, CONTACT=file)
+	$(BIN)/python -m tests.bench.eval_gan $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data $(DATA)) \
+		$(if $(COUNT),--count $(COUNT)) $(if $(PAINTED),--painted $(PAINTED)) $(if $(JSON),--json $(JSON)) \
+		$(if $(CONTACT),--contact $(CONTACT))
 
 freeze-protos: setup ## Freeze the contract of the areas that are served (after a breaking check)
 	$(BUF) breaking protos --against $(FROZEN)

@@ -96,6 +96,9 @@ def test_a_vanishing_alarm_ends_when_the_discriminator_errs_again():
         ({"modes": 0.2}, ["modes"]),
         ({"attributes": 0.3}, ["attributes"]),
         ({"duplicates": 0.5}, ["duplicates"]),
+        ({"modes": 0.2, "precision": 0.1}, []),  # pictures like nothing are of no kind
+        ({"modes": 0.2, "precision": 0.3}, ["modes"]),
+        ({"spread": 0.4, "precision": 0.1}, ["spread"]),
         ({"spread": 0.1, "duplicates": 1.0}, ["spread", "duplicates"]),
     ],
 )

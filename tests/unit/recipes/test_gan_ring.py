@@ -15,6 +15,7 @@ from services.finetune.recipes.gan.pitfalls.events import What
 from services.finetune.recipes.gan.pitfalls.watch import OFF
 from services.finetune.recipes.resumable import Pace, Resumable
 
+pytestmark = pytest.mark.timeout(600)  # some ten seconds on an idle core
 SHORT = 400
 """Steps that are enough to see that a training without counters does not mend itself."""
 

@@ -13,6 +13,8 @@ class Figures:
 
     def __init__(self) -> None:
         self._noted: dict[str, list[Tensor]] = {}
+        self._earlier: dict[str, Tensor] = {}
+        """What was noted before a stop."""
 
     def note(self, figures: Mapping[str, Tensor]) -> None:
         """Add figures of a step."""
@@ -21,17 +23,20 @@ class Figures:
 
     def read(self) -> dict[str, float]:
         """Means since they were last read."""
-        means = {name: torch.stack(each).mean().item() for name, each in self._noted.items()}
-        self._noted = {}
+        means = {name: each.mean().item() for name, each in self.state_dict().items()}
+        self._noted, self._earlier = {}, {}
         return means
 
     def state_dict(self) -> dict[str, Tensor]:
-        """For checkpoints: what was noted and not yet read."""
-        return {name: torch.stack(each) for name, each in self._noted.items()}
+        """For checkpoints: what was noted and not yet read, by name in the order of steps."""
+        state = dict(self._earlier)
+        for name, each in self._noted.items():
+            state[name] = torch.cat((state.get(name, torch.zeros(0)), torch.stack(each).cpu()))
+        return state
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
         """From a checkpoint."""
-        self._noted = {name: list(each.unbind()) for name, each in state_dict.items()}
+        self._noted, self._earlier = {}, dict(state_dict)
 
 
 def share(is_right: Tensor) -> Tensor:

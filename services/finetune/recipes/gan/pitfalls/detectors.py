@@ -16,6 +16,7 @@ from services.finetune.recipes.gan.pitfalls.alarm import Alarm, Patience, Ring
 
 Measured = Mapping[str, float]
 VANISHING, COLLAPSE = "vanishing_gradient", "mode_collapse"
+_KINDS = ("modes", "attributes")
 
 
 class Detector(Protocol):
@@ -98,13 +99,15 @@ class CollapseLimits:
     """What is made is all alike, or is only some of what there is."""
 
     least: Mapping[str, float] = field(
-        default_factory=lambda: {"spread": 0.5, "modes": 0.25, "attributes": 0.5}
+        default_factory=lambda: {"spread": 0.5, "modes": 0.4, "attributes": 0.5}
     )
     """Figures that are 1 where made examples vary as real ones do, and what they must not fall below."""
     most: Mapping[str, float] = field(default_factory=lambda: {"duplicates": 0.3})
     """Figures that are near 0 there, and what they must not pass."""
     clear: float = 1.4
     """So many times a limit is clear of it."""
+    precision: float = 0.2
+    """Share of examples that are like real ones, below which their kinds cannot be told."""
 
 
 class Collapse:
@@ -127,7 +130,7 @@ class Collapse:
 
     def signs(self, figures: Measured) -> list[str]:
         """What speaks for it, by the names of figures."""
-        low = [name for name, least in self._limits.least.items() if figures.get(name, least) < least]
+        low = [name for name, least in self._least(figures).items() if figures.get(name, least) < least]
         high = [name for name, most in self._limits.most.items() if figures.get(name, most) > most]
         return low + high
 
@@ -139,6 +142,11 @@ class Collapse:
         )
         is_new = all(figures.get(name, 0.0) * limits.clear <= most for name, most in limits.most.items())
         return is_varied and is_new and not self.alarm.is_ringing
+
+    def _least(self, figures: Measured) -> Measured:
+        """The limits that hold: an example that is like nothing real is of no kind."""
+        is_told = figures.get("precision", 1.0) >= self._limits.precision
+        return {name: each for name, each in self._limits.least.items() if is_told or name not in _KINDS}
 
     def state_dict(self) -> dict[str, Any]:
         """For checkpoints."""
