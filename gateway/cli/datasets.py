@@ -46,7 +46,7 @@ from pequod.finetune.v1 import (
 )
 from pequod_client import Client
 
-COLUMNS = ("id", "name", "kind", "state", "examples#", "size#", "skipped#", "created")
+COLUMNS = ("id!", "name", "kind", "state", "examples#", "size#", "created")
 _LOOK = 0.3
 _SHOWN_ISSUES = 20
 
@@ -219,7 +219,7 @@ def _show(reply: GetDatasetResponse, as_json: bool) -> None:
         ("digest", dataset.digest),
         *(sorted(dataset.labels.items())),
     ]
-    output.table(("", ""), [fact for fact in facts if fact[1]])
+    output.write("".join(f"{name:16}{value}\n" for name, value in facts if value))
     _show_issues(report)
     if dataset.state == DATASET_STATE_FAILED:
         output.fail(dataset.error)
@@ -248,6 +248,5 @@ def _row(dataset: Dataset) -> tuple[str, ...]:
         DatasetState.Name(dataset.state).removeprefix("DATASET_STATE_").lower(),
         f"{dataset.report.examples}",
         output.size(dataset.size_bytes),
-        f"{dataset.report.skipped_files}",
         dataset.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M"),
     )
