@@ -8,7 +8,20 @@ from collections.abc import Sequence
 
 import typer
 
-from gateway.cli import chat, embed, face, image, inspection, models, output, platform, text, tokens, words
+from gateway.cli import (
+    chat,
+    datasets,
+    embed,
+    face,
+    image,
+    inspection,
+    models,
+    output,
+    platform,
+    text,
+    tokens,
+    words,
+)
 from pequod_client import PequodError
 
 
@@ -36,6 +49,7 @@ def build() -> typer.Typer:
     app.command("ladder")(image.ladder)
     app.add_typer(words.app, name="words")
     app.add_typer(models.app, name="models")
+    app.add_typer(datasets.app, name="datasets")
     return app
 
 

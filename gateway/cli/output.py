@@ -56,10 +56,18 @@ def write(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], title: str | None = None) -> None:
-    """A plain table on standard output; cells are no markup, columns whose name ends in "#" are numbers."""
+    """A plain table on standard output; cells are no markup.
+
+    Columns whose name ends in "#" are numbers; those that end in "!" are never cut: they are copied.
+    """
+    rows = list(rows)
     shown = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        shown.add_column(column.removesuffix("#"), justify="right" if column.endswith("#") else "left")
+    for place, column in enumerate(columns):
+        shown.add_column(
+            column.rstrip("#!"),
+            justify="right" if column.endswith("#") else "left",
+            min_width=max((len(row[place]) for row in rows), default=0) if column.endswith("!") else None,
+        )
     for row in rows:
         shown.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     console().print(shown)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from services.finetune.database.clock import now
 from services.finetune.database.database import Database
@@ -28,8 +28,6 @@ from services.finetune.datasets.faults import id_reused, in_use, not_ready
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 """Content that was last wanted then, and that nobody holds, is removed at once."""
-
-_PLACE = (DATASETS.c.created_at.type, DATASETS.c.dataset_id.type)
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,9 @@ class DatasetRecords:
         """``size`` data sets older than ``after`` (creation time, id), only of ``kind`` and ``state``."""
         query = select(DATASETS).where(DATASETS.c.tenant == tenant)
         if after is not None:
-            query = query.where(
-                tuple_(DATASETS.c.created_at, DATASETS.c.dataset_id) < tuple_(*after, types=_PLACE)
-            )
+            created_at, dataset_id = after
+            same = (DATASETS.c.created_at == created_at) & (DATASETS.c.dataset_id < dataset_id)
+            query = query.where((DATASETS.c.created_at < created_at) | same)
         if kind is not None:
             query = query.where(DATASETS.c.kind == kind.value)
         if state is not None:

@@ -27,7 +27,7 @@ TOKENIZER = ServiceEntry(
     "tokenizer", 0, 0, ("pequod.tokenizer.v1.EmbeddingService",), ("pequod.tokenizer.v1.embedding_pb2",)
 )
 FINETUNE = ServiceEntry(
-    "finetune", 0, 0, ("pequod.finetune.v1.DatasetService",), ("pequod.finetune.v1.dataset_pb2",)
+    "finetune", 0, 0, ("pequod.finetune.v1.DatasetService",), ("pequod.finetune.v1.dataset_pb2",), False
 )
 ENTRIES = {entry.name: entry for entry in (SAMPLER, TOKENIZER, FINETUNE)}
 

@@ -200,3 +200,18 @@ async def test_the_list_is_json_too(door):
     assert reply.status_code == 200
     assert [m["name"] for m in reply.json()["models"]] == ["alpha", "gpt2"]
     assert reply.json()["nextPageToken"]
+
+
+async def test_services_without_models_are_not_asked_for_any():
+    sampler = Owner("sampler", ("moby-ngram", "1"))
+    tokenizer = Owner("tokenizer", ("minilm", "1"))
+    async with (
+        backends(sampler, tokenizer, FakeBackend()) as (_, _, finetune),
+        gateway(sampler=[sampler], tokenizer=[tokenizer], finetune=[finetune]) as door,
+    ):
+        stub = ModelServiceStub(door.channel)
+        listed = await stub.ListModels(ListModelsRequest())
+        assert [model.name for model in listed.models] == ["minilm", "moby-ngram"]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.GetModel(GetModelRequest(model="nowhere"))
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND

@@ -192,6 +192,19 @@ async def test_the_deadline_is_forwarded(door, backend):
     assert Policy().unary_seconds * 1.05 < remaining[2] < Policy().max_seconds * 1.05
 
 
+async def test_a_stream_of_requests_gets_the_deadline_of_streams(backend):
+    remaining = []
+
+    async def look(requests, context):
+        remaining.append(context.time_remaining())
+        return b""
+
+    backend.on(UPLOAD, look)
+    async with gateway(finetune=[backend]) as door:
+        await door.stub(UPLOAD)(iter([b"a"]))
+    assert Policy().unary_seconds * 1.05 < remaining[0] < Policy().stream_seconds * 1.05
+
+
 async def test_a_passed_deadline_ends_the_backends_work(door, backend):
     cancelled = asyncio.Event()
 
