@@ -20,8 +20,8 @@ from services.common.settings import variables
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
-# Read by the command line and the Makefile, not by a process.
-OTHER_VARIABLES = {"PEQUOD_TARGET", "PEQUOD_CORPUS"}
+# Read by the command line, the Makefile and the tests, not by a process.
+OTHER_VARIABLES = {"PEQUOD_TARGET", "PEQUOD_CORPUS", "PEQUOD_TEST_DATABASE_URL"}
 
 
 def settings_variables() -> set[str]:

@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from services.finetune.database.database import Database
-from tests.unit.finetune import parts, postgres
+from tests.unit.finetune import checks, parts, postgres
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +19,12 @@ def postgres_server():
         except postgres.NoServer as reason:
             pytest.skip(f"no PostgreSQL: {reason}")
         yield url
+
+
+@pytest.fixture
+def checked(tmp_path):
+    """Checks files given as a mapping from paths to bytes."""
+    return checks.Checker(tmp_path)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

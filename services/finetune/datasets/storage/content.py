@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -18,10 +19,14 @@ from services.common.store.objects import open_object_store
 
 
 class Content(Protocol):
-    """What may be asked of either; blocking. ``sha256`` is 64 lowercase hexadecimal digits."""
+    """What may be asked of either; blocking, from any thread. ``sha256``: 64 lowercase digits."""
 
     def put(self, tenant: str, sha256: str, source: Path) -> None:
         """Keep the bytes of ``source``, which nobody changes any more; nothing to do when they are there."""
+        ...
+
+    def settle(self, tenant: str, hashes: Iterable[str]) -> None:
+        """What was put there survives a loss of power from here on."""
         ...
 
     def fetch(self, tenant: str, sha256: str) -> Path:
@@ -61,7 +66,11 @@ class DiskContent:
             if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}:
                 raise
             _copy_in(source, target)
-        _sync(target.parent)
+
+    def settle(self, tenant: str, hashes: Iterable[str]) -> None:
+        """The files are written through already; their names are now."""
+        for folder in {_place(self._root, tenant, sha256).parent for sha256 in hashes}:
+            _sync(folder)
 
     def fetch(self, tenant: str, sha256: str) -> Path:
         """The file itself."""
@@ -89,6 +98,9 @@ class ObjectContent:
         except (NotFoundError, FileNotFoundError):
             with source.open("rb") as file:
                 obstore.put(self._store, key, file)
+
+    def settle(self, tenant: str, hashes: Iterable[str]) -> None:
+        """An object is there for good once it is there."""
 
     def fetch(self, tenant: str, sha256: str) -> Path:
         """From the cache, filled on demand and checked on the way."""

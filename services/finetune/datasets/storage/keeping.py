@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,10 @@ from services.finetune.datasets.storage.content import Content
 UNHELD_SECONDS = 3600.0
 """How long content may be kept before a data set holds it; a check writes its last row well within."""
 _ROWS = 500
-"""Rows of one statement, and files of one transaction that removes them."""
+"""Rows of one statement."""
+_REMOVED = 100
+"""Files of one transaction that removes them; others wait for it."""
+_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,12 @@ class Keeper:
         done = 0
         for part in _parts(pieces):
             self._database.write(partial(_want, tenant, part))
-            for piece in part:
-                self._content.put(tenant, piece.sha256, piece.source)
-                done += 1
-                kept(done)
+            # Waiting for the disk takes most of the time, and costs no more for many files at once.
+            with ThreadPoolExecutor(_THREADS) as threads:
+                for _ in threads.map(partial(self._put, tenant), part):
+                    done += 1
+                    kept(done)
+            self._content.settle(tenant, {piece.sha256 for piece in part})
 
     def sweep(self) -> int:
         """Remove what nobody holds and nobody lately wanted to keep; returns how many files that were."""
@@ -60,15 +66,18 @@ class Keeper:
         return removed
 
     def _sweep_some(self, connection: Connection) -> int:
-        query = select(BLOBS.c.tenant, BLOBS.c.sha256).where(_unwanted()).limit(_ROWS)
+        query = select(BLOBS.c.tenant, BLOBS.c.sha256).where(_unwanted()).limit(_REMOVED)
         found = [(row.tenant, row.sha256) for row in connection.execute(query)]
         if found:
             connection.execute(delete(BLOBS).where(tuple_(BLOBS.c.tenant, BLOBS.c.sha256).in_(found)))
         # The rows are locked from here to the commit. Should that fail, the rows stand for content that
         # nobody holds: whoever comes to want it puts it there again.
-        for tenant, sha256 in found:
-            self._content.remove(tenant, sha256)
+        with ThreadPoolExecutor(_THREADS) as threads:
+            list(threads.map(lambda place: self._content.remove(*place), found))
         return len(found)
+
+    def _put(self, tenant: str, piece: Piece) -> None:
+        self._content.put(tenant, piece.sha256, piece.source)
 
 
 def _want(tenant: str, pieces: Sequence[Piece], connection: Connection) -> None:
