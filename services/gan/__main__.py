@@ -22,19 +22,19 @@ from services.common.store.settings import StoreSettings
 from services.common.text_image.exporting import graphs_of_embedder
 from services.common.threads import cap_threads, threads_for
 from services.common.work import Work
-from services.gan.animating import Animator
-from services.gan.exporting import graphs_of, graphs_of_upscaler
-from services.gan.helpers import EyesLoader, UpscalerLoader
-from services.gan.judging import Judging
-from services.gan.loader import GanLoader, opener
-from services.gan.models import Defaults, Models
-from services.gan.places import Places
-from services.gan.projecting import Projections
-from services.gan.queues import Queues
-from services.gan.rooms import Rooms
+from services.gan.loading.exporting import graphs_of, graphs_of_upscaler
+from services.gan.loading.helpers import EyesLoader, UpscalerLoader
+from services.gan.loading.loader import GanLoader, opener
+from services.gan.loading.models import Defaults, Models
 from services.gan.servicer import GanServicer
+from services.gan.serving.animating import Animator
+from services.gan.serving.judging import Judging
+from services.gan.serving.places import Places
+from services.gan.serving.projecting import Projections
+from services.gan.serving.queues import Queues
+from services.gan.serving.rooms import Rooms
+from services.gan.serving.studio import Studio
 from services.gan.settings import GanSettings
-from services.gan.studio import Studio
 
 NAME = "gan"
 

@@ -10,9 +10,9 @@ from functools import partial
 from services.common.errors import invalid, unsupported
 from services.common.pictures.arrays import Array
 from services.gan.engine import Blend, Draft, Latent, Model, Source, Traits
+from services.gan.fields import Options, Origin
 from services.gan.latent.codes import curved, mixed, place_of, shifted, straight
 from services.gan.latent.drawing import latent_of
-from services.gan.request import Options, Origin
 from services.gan.requests import Edit, Mix, Walk
 
 Way = Callable[[Array, Array, float], Array]

@@ -10,7 +10,7 @@ from pathlib import Path
 from services.common.export.exporter import StoreExporter
 from services.common.store import Kind, ModelStore, ModelVersion
 from services.common.store.preparing import Make, run
-from services.gan.exporting import graphs_of
+from services.gan.loading.exporting import graphs_of
 
 SHIPPED = frozenset({Kind.GAN})
 

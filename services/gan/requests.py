@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pequod.gan import v1
 from services.common.errors import invalid
 from services.common.pictures.reading import Pixels, read_picture
-from services.gan.pictures import Moving
-from services.gan.request import (
+from services.gan.fields import (
     MOST_IMAGES,
     Options,
     Origin,
@@ -22,6 +21,7 @@ from services.gan.request import (
     read_origin,
     whole,
 )
+from services.gan.pictures import Moving
 
 MOST_STOPS, MOST_FRAMES, USUAL_FRAMES = 64, 600, 60
 MOST_RATE, USUAL_RATE = 60, 30

@@ -16,14 +16,14 @@ from services.common.rpc.usage import Context, accepted, deadline_of, report
 from services.common.store import ModelVersion
 from services.gan import planning, replies, requests
 from services.gan.engine import Draft, Drawn, Model
-from services.gan.finishing import Finishing
-from services.gan.looking import nearest, neighbours_of
-from services.gan.meter import Meter
-from services.gan.models import Models
+from services.gan.fields import Options, read_images
+from services.gan.loading.models import Models
 from services.gan.planning import Setting
-from services.gan.projecting import Stepped
-from services.gan.request import Options, read_images
-from services.gan.rooms import Rooms
+from services.gan.serving.finishing import Finishing
+from services.gan.serving.looking import nearest, neighbours_of
+from services.gan.serving.meter import Meter
+from services.gan.serving.projecting import Stepped
+from services.gan.serving.rooms import Rooms
 
 T = TypeVar("T")
 

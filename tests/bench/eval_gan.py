@@ -39,7 +39,7 @@ from tests.bench.report import Report
 SHIPPED = {
     "model": ("peeps-gan/1", "train_gan"),
     "diffusion": ("peeps-diffusion/1", "pretrain_diffusion"),
-    "clip": ("peeps-clip/1", "pretrain_clip"),
+    "clip": ("peeps-clip/2", "pretrain_clip"),
     "judge": ("peeps-judge/1", "train_judge"),
 }
 """The version that stands for each, and the recipe that makes such."""

@@ -13,9 +13,9 @@ from services.common.export import Target, read_export
 from services.common.export.exporter import StoreExporter
 from services.common.runtimes import open_runtime
 from services.common.store import Kind, Manifest, ModelVersion, describe_files
-from services.gan.exporting import graphs_of
 from services.gan.families import dcgan, stylegan
-from services.gan.loader import GanLoader, opener
+from services.gan.loading.exporting import graphs_of
+from services.gan.loading.loader import GanLoader, opener
 from services.gan.planning import Setting, seeded
 from services.gan.requests import usual
 from tests.gpu.test_runtimes_gpu import need_cuda

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from services.common.export.graph import GraphSpec
-from services.gan.files import JUDGE, LOGITS, MAPPING, PICTURES, STYLES, SYNTHESIS
+from services.gan.loading.files import JUDGE, LOGITS, MAPPING, PICTURES, STYLES, SYNTHESIS
 from services.gan.torch.networks import discriminator_of, generator_of
 
 _ROWS = 3

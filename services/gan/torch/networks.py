@@ -12,7 +12,7 @@ from torch import nn
 
 from services.common import families as common
 from services.gan import families
-from services.gan.files import DISCRIMINATOR, GENERATOR
+from services.gan.loading.files import DISCRIMINATOR, GENERATOR
 
 
 def config_of(family: ModuleType, name: str, config: Mapping[str, Any]) -> Any:

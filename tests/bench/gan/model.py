@@ -17,9 +17,9 @@ from services.common.store.settings import StoreSettings
 from services.finetune.recipes.average import halves
 from services.finetune.recipes.peeps.vector import VOCABULARY
 from services.gan.engine import Model
-from services.gan.exporting import graphs_of
 from services.gan.families.stylegan import Config, Discriminator, Generator
-from services.gan.loader import GanLoader, opener
+from services.gan.loading.exporting import graphs_of
+from services.gan.loading.loader import GanLoader, opener
 from tests.bench.children import HOME
 
 STORE, CACHE = HOME / "gan-store", HOME / "cache"

@@ -15,7 +15,7 @@ from services.common.runtimes import open_runtime
 from services.gan import families
 from services.gan.families.dcgan import Config as DcganConfig
 from services.gan.families.dcgan import Generator as Dcgan
-from services.gan.files import JUDGE, MAPPING, SYNTHESIS
+from services.gan.loading.files import JUDGE, MAPPING, SYNTHESIS
 from services.gan.onnx.rows import ExactRows
 from services.gan.torch.graphs import graphs_of
 from services.gan.torch.networks import generator_of

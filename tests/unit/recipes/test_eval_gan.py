@@ -48,10 +48,10 @@ def test_a_gan_is_measured_beside_the_diffusion_and_drawings(version, tmp_path, 
         "painted": "16 against 16",
         "drawn": "30 against 30",
     }
-    kid, entropies_ = (written["figures"][name] for name in ("kid@peeps-clip-v1", "attribute_entropy"))
+    kid, entropies_ = (written["figures"][name] for name in ("kid@peeps-clip-v2", "attribute_entropy"))
     assert kid["drawn"] < 0.2 * kid["made"]
     assert entropies_["made"] < 0.9 < entropies_["drawn"]
-    assert set(written["figures"]["recall@peeps-clip-v1"]) == set(written["sizes"])
+    assert set(written["figures"]["recall@peeps-clip-v2"]) == set(written["sizes"])
 
 
 def test_drawings_passed_off_as_made_are_as_good_as_drawings(version, monkeypatch, tmp_path):
@@ -60,8 +60,8 @@ def test_drawings_passed_off_as_made_are_as_good_as_drawings(version, monkeypatc
     file = tmp_path / "figures.json"
     eval_gan.main(["--model", str(version), "--count", str(COUNT), "--painted", "0", "--json", str(file)])
     figures = json.loads(file.read_text())["figures"]
-    assert figures["kid@peeps-clip-v1"]["made"] < 0.05
-    assert figures["recall@peeps-clip-v1"]["made"] > 0.4
+    assert figures["kid@peeps-clip-v2"]["made"] < 0.05
+    assert figures["recall@peeps-clip-v2"]["made"] > 0.4
     assert figures["attribute_entropy"]["made"] > 0.9
 
 

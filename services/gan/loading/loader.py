@@ -19,7 +19,7 @@ from services.common.runtimes import Runtime, open_runtime
 from services.common.store import Kind, ModelVersion
 from services.gan.companions import directions, encoder, neighbours, references
 from services.gan.engine import Aim, Companions, Descent, Model, Traits
-from services.gan.files import GENERATOR, JUDGE, LOGITS, MAPPING, MEAN, PICTURES, STYLES, SYNTHESIS
+from services.gan.loading.files import GENERATOR, JUDGE, LOGITS, MAPPING, MEAN, PICTURES, STYLES, SYNTHESIS
 from services.gan.onnx.model import OnnxGan
 from services.gan.onnx.rows import ExactRows
 from services.gan.vocabulary import Vocabulary

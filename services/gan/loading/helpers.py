@@ -15,7 +15,7 @@ from services.common.store import Kind, ModelVersion
 from services.common.text_image.embedder import TextImageEmbedder, open_embedder
 from services.common.upscaling.doubling import DoublingUpscaler
 from services.gan.engine import Eyes, Upscaler
-from services.gan.loader import OpenGraph
+from services.gan.loading.loader import OpenGraph
 
 _BYTES_PER_FILE_BYTE = 3.0
 """In memory: weights of 16 bits as 32, packed."""

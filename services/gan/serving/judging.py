@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from services.common.pictures.arrays import Array, to_array
 from services.common.pictures.reading import Pixels
 from services.gan.engine import Judged, Model
-from services.gan.meter import Meter
-from services.gan.queues import Queues
-from services.gan.studio import WINDOW
+from services.gan.serving.meter import Meter
+from services.gan.serving.queues import Queues
+from services.gan.serving.studio import WINDOW
 
 
 class Judging:

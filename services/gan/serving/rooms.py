@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.common.work import Work
-from services.gan.animating import Animator
-from services.gan.judging import Judging
-from services.gan.projecting import Projections
-from services.gan.studio import Studio
+from services.gan.serving.animating import Animator
+from services.gan.serving.judging import Judging
+from services.gan.serving.projecting import Projections
+from services.gan.serving.studio import Studio
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from services.common.errors import invalid
 from services.common.pictures.reading import Pixels
 from services.common.work import Work
 from services.gan.pictures import Moving, animation
-from services.gan.places import Places
+from services.gan.serving.places import Places
 
 MOST_BYTES = 16 * 2**20
 MOST_PIXELS = 48_000_000

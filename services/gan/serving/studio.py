@@ -11,8 +11,8 @@ from typing import TypeVar
 from services.common.metrics import Metrics
 from services.common.work import Work
 from services.gan.engine import Draft, Drawn, Model
-from services.gan.meter import Meter
-from services.gan.queues import Queues
+from services.gan.serving.meter import Meter
+from services.gan.serving.queues import Queues
 
 WINDOW = 16
 """Images of one request that wait or are worked on at a time: others come in between, and a reader who is

@@ -12,10 +12,10 @@ from services.common.metrics import Metrics
 from services.common.pictures.arrays import Array, to_array
 from services.common.work import Work
 from services.gan.engine import Aim, Descent, Model
-from services.gan.meter import Meter
 from services.gan.pictures import fitted
-from services.gan.places import Places
 from services.gan.requests import Project
+from services.gan.serving.meter import Meter
+from services.gan.serving.places import Places
 
 
 @dataclass(frozen=True, eq=False)

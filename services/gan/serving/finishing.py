@@ -11,10 +11,10 @@ from services.common.pictures.reading import Pixels
 from services.common.store import ModelVersion
 from services.gan import replies
 from services.gan.engine import Drawn, Eyes, Upscaler
-from services.gan.looking import similarity
-from services.gan.models import Held
+from services.gan.loading.models import Held
 from services.gan.pictures import fitted, grid, psnr
 from services.gan.planning import Setting
+from services.gan.serving.looking import similarity
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""From files of the store to models that can be asked."""

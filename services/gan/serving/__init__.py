@@ -1,0 +1,1 @@
+"""Who does the work: drafts drawn together, and what else images need, each in a lane of its own."""
