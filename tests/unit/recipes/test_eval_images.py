@@ -33,14 +33,14 @@ def models(peeps, tmp_path_factory):
     few = Peeps(HELD_OUT_FOLDER)
     few.images, few.avatars = few.images[:40], few.avatars[:40]
     clip = pretrain_clip.Options(width=32, text_layers=1, image_layers=1, dimensions=16, steps=1, batch=8)
-    pretrain_clip.train(few, few, home / "work/c", home / "peeps-clip/1", clip)
+    pretrain_clip.train(few, few, home / "work/c", home / "peeps-clip/2", clip)
     config = pretrain_diffusion.Config(widths=(32, 32), blocks=1, attends=(False, True), text_width=32)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(pretrain_diffusion, "Config", lambda: config)
         patched.setattr(train_upscaler, "MEASURED", 4)
         diffusion = pretrain_diffusion.Options(steps=1, batch=4)
         pretrain_diffusion.train(
-            few, few, home / "peeps-clip/1", home / "work/d", home / "peeps-diffusion/1", diffusion
+            few, few, home / "peeps-clip/2", home / "work/d", home / "peeps-diffusion/1", diffusion
         )
         upscaler = train_upscaler.Options(steps=1, batch=2)
         train_upscaler.train(few, few, home / "work/u", home / "peeps-upscaler/1", upscaler)
@@ -79,7 +79,7 @@ def test_everything_is_measured(models, tmp_path, monkeypatch, capsys):
         "dpmpp_2m",
     )
     figures = written["figures"]
-    assert figures["kid@peeps-clip-v1"] > figures["kid@peeps-clip-v1_drawn"]
+    assert figures["kid@peeps-clip-v2"] > figures["kid@peeps-clip-v2_drawn"]
     assert figures["nearest_pixels_least_drawn"] == 0  # this folder holds what is held out
     assert figures["nearest_pixels_median"] > 20
     assert figures["nearest_features_least_drawn"] == pytest.approx(0, abs=1e-2)
@@ -98,8 +98,8 @@ def test_drawings_passed_off_as_painted_show_what_the_judge_tells(models, peeps,
     assert figures["shown_style"] > 0.9
     assert figures["shown_style_of_others"] == pytest.approx(0.5, abs=0.1)
     assert figures["shown"] > figures["shown_of_others"] + 0.1
-    assert figures["precision@peeps-clip-v1"] == figures["recall@peeps-clip-v1"] == 1
-    assert figures["kid@peeps-clip-v1"] < 2 * figures["kid_deviation@peeps-clip-v1"]
+    assert figures["precision@peeps-clip-v2"] == figures["recall@peeps-clip-v2"] == 1
+    assert figures["kid@peeps-clip-v2"] < 2 * figures["kid_deviation@peeps-clip-v2"]
 
 
 def counting_all(verdict):
@@ -145,7 +145,7 @@ def test_models_that_are_not_there_are_named_together(models, tmp_path, capsys):
     ],
 )
 def test_what_cannot_be_done_ends_with_a_sentence(models, arguments, said, capsys):
-    given = [str(models / "peeps-clip/1") if each == "CLIP" else each for each in arguments]
+    given = [str(models / "peeps-clip/2") if each == "CLIP" else each for each in arguments]
     with pytest.raises(SystemExit) as ended:
         evaluate(models, "--count", "4", *given)
     assert ended.value.code == 2
