@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 pytest.importorskip("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # theirs
@@ -20,49 +18,10 @@ from services.common.lora import Factors  # noqa: E402
 from services.diffusion.adapters.adapter import Adapter  # noqa: E402
 from services.diffusion.adapters.factors import read  # noqa: E402
 from services.diffusion.engine import Prompts, Question  # noqa: E402
-from services.diffusion.pipelines.kohya import converted  # noqa: E402
 from tests.unit.diffusion.pipelines import tiny  # noqa: E402
+from tests.unit.diffusion.pipelines.lora_files import FILE, READ, save, save_parts, trained  # noqa: E402
 
-LAYERS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "time_emb_proj", "proj_in", "conv1", "conv"]
-"""Linear layers, convolutions of 1 x 1 and 3 x 3, some with a stride."""
-READ = ["q_proj", "out_proj", "fc1"]
-"""Layers of text encoders."""
-FILE = "pytorch_lora_weights.safetensors"
 PROMPTS = Prompts(tiny.PROMPT, tiny.NEGATIVE)
-
-
-def trained(network, seed, rank=4, alpha=8, layers=LAYERS):
-    """An adapter of the network with random factors: its tensors by PEFT's names, and its settings."""
-    torch.manual_seed(seed)
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers, init_lora_weights=False)
-    # Not by Transformers' own ``add_adapter``, which wants a PEFT that is not out yet.
-    peft.inject_adapter_in_model(config, network)
-    tensors = {name: 0.5 * each.clone() for name, each in peft.get_peft_model_state_dict(network).items()}
-    return {name.replace(".default", ""): each.contiguous() for name, each in tensors.items()}, config
-
-
-def save(folder, tensors, config=None, prefix="unet"):
-    """As ``save_lora_weights`` does: with the settings in the metadata, or without."""
-    return save_parts(folder, {prefix: (tensors, config)})
-
-
-def save_parts(folder, parts):
-    """The same for several parts of a model: (tensors, settings or None) by their prefix."""
-    folder.mkdir()
-    noted = {
-        f"{prefix}.{field}": value
-        for prefix, (_, config) in parts.items()
-        if config
-        for field, value in (
-            ("lora_alpha", config.lora_alpha),
-            ("r", config.r),
-            ("target_modules", sorted(config.target_modules)),
-        )
-    }
-    metadata = {"format": "pt"} | ({"lora_adapter_metadata": json.dumps(noted)} if noted else {})
-    tensors = {f"{prefix}.{name}": each for prefix, part in parts.items() for name, each in part[0].items()}
-    save_file(tensors, folder / FILE, metadata)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -230,67 +189,6 @@ def test_the_least_recently_used_makes_room(stable, tmp_path):
         model.adapters.leave(each)
 
 
-def peft_folder(folder, tensors):
-    """As PEFT and the recipe distill_diffusion save."""
-    folder.mkdir()
-    save_file(
-        {f"base_model.model.{name}": each.half() for name, each in tensors.items()},
-        folder / "adapter_model.safetensors",
-    )
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 8}))
-    return folder
-
-
-def kohya_file(path, tensors, alpha=8.0, texts=None):
-    named = {}
-    prefixed = [("lora_unet_", *each) for each in tensors.items()]
-    prefixed += [("lora_te_text_model_", *each) for each in (texts or {}).items()]
-    for prefix, name, each in prefixed:
-        layer, _, half = name.rpartition(".lora_")
-        kohya = prefix + layer.replace(".", "_")
-        named[f"{kohya}.lora_{'down' if half.startswith('A') else 'up'}.weight"] = each
-        named[f"{kohya}.alpha"] = torch.tensor(alpha)
-    save_file(named, path)
-    return path
-
-
-def test_every_way_to_write_an_adapter_is_read_the_same(tmp_path):
-    tensors, config = trained(tiny.unet(), 5)
-    expected = read("a", "a", save(tmp_path / "diffusers", tensors, config)).factors
-    assert {"down_blocks.0.resnets.0.conv1", "down_blocks.1.attentions.0.proj_in"} <= set(expected)
-    others = [
-        read("b", "b", peft_folder(tmp_path / "peft", tensors)),
-        read("c", "c", kohya_file(tmp_path / "kohya.safetensors", tensors), converted),
-    ]
-    older = {
-        name.replace("lora_A", "lora.down").replace("lora_B", "lora.up"): each
-        for name, each in tensors.items()
-    }
-    layers = {name.split(".lora")[0] for name in older}
-    older |= {f"{layer}.alpha": torch.tensor(8.0) for layer in layers}
-    others.append(read("d", "d", save(tmp_path / "older", older)))
-    half = {name: each.bfloat16() for name, each in tensors.items()}
-    others.append(read("e", "e", save(tmp_path / "half", half, config)))
-    for other in others:
-        assert other.factors.keys() == expected.keys()
-        for layer, factors in expected.items():
-            np.testing.assert_allclose(other.factors[layer].down, factors.down, atol=2e-3)
-            np.testing.assert_allclose(other.factors[layer].up, factors.up, atol=4e-3)
-
-
-def test_kohyas_layers_of_text_encoders_are_read_the_same(tmp_path):
-    unet, text = trained(tiny.unet(), 5), trained(tiny.clip_text(1), 6, layers=["q_proj", "fc1", "out_proj"])
-    folder = save_parts(tmp_path / "a", {"unet": unet, "text_encoder": text})
-    expected = read("a", "a", folder).texts[1]
-    theirs = read("b", "b", kohya_file(tmp_path / "k.safetensors", unet[0], texts=text[0]), converted).texts[
-        1
-    ]
-    assert theirs.keys() == expected.keys()
-    for layer, factors in expected.items():
-        np.testing.assert_allclose(theirs[layer].down, factors.down, atol=1e-6)
-        np.testing.assert_allclose(theirs[layer].up, factors.up, atol=1e-6)
-
-
 def test_sdxls_two_text_encoders_are_changed(tmp_path):
     theirs, folder = tiny.xl(), tmp_path / "xl"
     model = tiny.opened(tiny.saved(theirs, folder))
@@ -360,12 +258,6 @@ def test_an_adapter_for_another_model_names_both(stable, tmp_path, change, says)
     assert caught.value.code == Code.INVALID_ARGUMENT
 
 
-def test_what_is_not_served_is_named(tmp_path):
-    save_file({"unet.some.weight": torch.ones(4, 8)}, tmp_path / FILE)
-    with pytest.raises(ValueError, match=r"some\.weight is no factor of a layer"):
-        read("a", "a", tmp_path, converted)
-
-
 def test_a_text_encoder_that_the_model_has_not_is_named(stable, tmp_path):
     _, model, _ = stable
     parts = read_parts(tiny.xl(), 60)
@@ -379,48 +271,3 @@ def test_a_text_encoder_that_the_model_has_not_is_named(stable, tmp_path):
         adapter = read("someones:2", "x", tmp_path / name)
         with pytest.raises(ServiceError, match=f"someones:2 is not for model tiny: .*{says}"):
             model.adapters.check(adapter)
-
-
-def test_damage_is_told(tmp_path):
-    with pytest.raises(ValueError, match="the directory has no"):
-        read("a", "a", tmp_path)
-    tensors, config = trained(tiny.unet(), 5)
-    folder = save(tmp_path / "a", tensors, config)
-    whole = (folder / FILE).read_bytes()
-    (folder / FILE).write_bytes(whole[:-9])
-    with pytest.raises(ValueError, match="damaged or cut short"):
-        read("a", "a", folder)
-    (folder / FILE).write_bytes(whole)
-    kept = dict(list(load_file(folder / FILE).items())[1:])
-    save_file(kept, folder / FILE)
-    with pytest.raises(ValueError, match="only one of the two factors"):
-        read("a", "a", folder)
-    with pytest.raises(ValueError, match="kohya's names"):
-        read("a", "a", kohya_file(tmp_path / "k.safetensors", tensors))
-
-
-KOHYA = {
-    "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q": (
-        ["down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"],
-        (8, 8),
-    ),
-    "lora_unet_double_blocks_0_img_attn_qkv": (
-        [f"transformer_blocks.0.attn.to_{each}" for each in "qkv"],
-        (9216, 3072),
-    ),
-    "lora_unet_single_blocks_3_linear2": (["single_transformer_blocks.3.proj_out"], (3072, 15360)),
-}
-
-
-@pytest.mark.parametrize("name", KOHYA)
-def test_kohyas_names_of_sdxl_and_flux_are_understood(tmp_path, name):
-    layers, (outputs, inputs) = KOHYA[name]
-    torch.manual_seed(0)
-    down, up = torch.randn(4, inputs), torch.randn(outputs, 4)
-    file = tmp_path / "kohya.safetensors"
-    alpha = torch.tensor(2.0)
-    save_file({f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": alpha}, file)
-    factors = read("a", "a", file, converted).factors
-    assert sorted(factors) == sorted(layers)
-    whole = np.concatenate([factors[layer].up @ factors[layer].down for layer in layers])
-    np.testing.assert_allclose(whole, (0.5 * up @ down).numpy(), atol=1e-3)
