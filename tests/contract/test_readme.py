@@ -68,3 +68,19 @@ def test_every_command_in_the_readme_exists():
     used = set(re.findall(r"\.venv/bin/pequod ([a-z]+)", README))
     assert used
     assert used <= commands
+
+
+@pytest.mark.parametrize("version", sorted(set(re.findall(r"(?<![\w/])models/[a-z0-9-]+/\d+", README))))
+def test_every_shipped_version_in_the_readme_exists(version):
+    assert (ROOT / version).is_dir()
+
+
+RECIPE = re.compile(r"-m (services\.finetune\.recipes\.[\w.]+)((?:[^\n`]*\\\n)*[^\n`]*)")
+
+
+@pytest.mark.parametrize(("module", "rest"), sorted(set(RECIPE.findall(README))))
+def test_every_option_of_a_recipe_in_the_readme_exists(module, rest, capsys):
+    with pytest.raises(SystemExit):
+        importlib.import_module(module).main(["--help"])
+    known = set(re.findall(r"--[a-z][a-z0-9-]*", capsys.readouterr().out))
+    assert set(re.findall(r"--[a-z][a-z0-9-]*", rest.partition("#")[0])) <= known
