@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Select, func, select, update
 
 from services.finetune.database.clock import now
 from services.finetune.database.database import Database
-from services.finetune.database.job_tables import JOBS
+from services.finetune.database.schema import JOBS
 from services.finetune.jobs import rows
 from services.finetune.jobs.job import Happening, Job, JobError, Kind, Progress
 from services.finetune.jobs.states import ACTIVE, ENDED, State

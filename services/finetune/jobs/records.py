@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, select, tuple_
 
 from services.common.errors import Code, Reason, ServiceError
 from services.finetune.database.database import Database
-from services.finetune.database.job_tables import JOB_EVENTS, JOBS
+from services.finetune.database.schema import JOB_EVENTS, JOBS
 from services.finetune.jobs import rows
 from services.finetune.jobs.job import Event, Job, Spec, new_job_id
 from services.finetune.jobs.states import ACTIVE, ENDED, State

@@ -11,7 +11,7 @@ from sqlalchemy.sql import ColumnElement
 
 from services.common.errors import Code, Reason, ServiceError
 from services.finetune.database.clock import now
-from services.finetune.database.job_tables import JOB_EVENTS, JOBS
+from services.finetune.database.schema import JOB_EVENTS, JOBS
 from services.finetune.jobs.job import Event, Happening, Job, JobError, Kind, Progress, Spec
 from services.finetune.jobs.states import ENDED, NEXT, State
 

@@ -15,10 +15,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from services.common.errors import Code, Reason, ServiceError
 from services.common.settings import SettingsError
-from services.finetune.database import job_tables  # noqa: F401
 from services.finetune.database.clock import now
 from services.finetune.database.database import Database
-from services.finetune.database.schema import BLOBS, METADATA, UPLOADS
+from services.finetune.database.schema import BLOBS, JOBS, METADATA, UPLOADS
 
 
 def blob(sha256="a" * 64, size=0):
@@ -127,6 +126,24 @@ def test_opening_again_changes_nothing(database, database_url):
     database.write(lambda connection: connection.execute(blob(size=3)))
     again = Database.open(database_url)
     assert again.read(size) == 3
+    again.close()
+
+
+def test_an_older_schema_is_upgraded_and_keeps_its_rows(database, database_url):
+    """As the first revision left it: no jobs, and content."""
+
+    def back(connection):
+        connection.execute(blob(size=3))
+        for table in ("job_events", "jobs"):
+            connection.execute(text(f"DROP TABLE {table}"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+
+    database.write(back)
+    again = Database.open(database_url)
+    assert again.read(size) == 3
+    assert again.read(lambda connection: connection.scalar(select(func.count()).select_from(JOBS))) == 0
+    with again.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     again.close()
 
 

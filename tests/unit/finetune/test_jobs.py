@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from services.common.errors import Code, Reason, ServiceError
 from services.finetune.database.clock import now
-from services.finetune.database.job_tables import JOBS
+from services.finetune.database.schema import JOBS
 from services.finetune.jobs import records as job_records
 from services.finetune.jobs.claims import Claims, Fenced, Report
 from services.finetune.jobs.job import Happening, JobError, Kind, Progress, Resources, Spec, Webhook
