@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import secrets
 from dataclasses import dataclass
-from typing import Any
 
 from pequod.common.v1 import Image, ImageFormat
 from pequod.diffusion import v1
 from services.common.errors import invalid
 from services.common.pictures.writing import Format
+from services.common.rpc.fields import enum, number, one_of, whole
 from services.diffusion.engine import Pixels, Prompts
 from services.diffusion.pictures.reading import Limits, read_mask, read_picture
 from services.diffusion.schedulers.levels import Array
@@ -112,22 +111,22 @@ def read_generate(request: v1.GenerateRequest) -> Request:
     return Request(
         prompts=_prompts(request),
         steering=_steering(request),
-        steps=_whole("steps", request.steps, 1, MOST_STEPS) if request.HasField("steps") else None,
+        steps=whole("steps", request.steps, 1, MOST_STEPS) if request.HasField("steps") else None,
         seed=_seed(request),
         n=n,
         best_of=_count("best_of", request.best_of, n, MOST_CANDIDATES),
         width=request.width,
         height=request.height,
         scheduler=_scheduler(request.scheduler),
-        eta=_number("eta", request.eta, 0, 1) if request.HasField("eta") else None,
+        eta=number("eta", request.eta, 0, 1) if request.HasField("eta") else None,
         editing=_editing(request),
         adapters=_adapters(request),
-        factor=_one_of("upscale_factor", request.upscale_factor or 1, FACTORS),
+        factor=one_of("upscale_factor", request.upscale_factor or 1, FACTORS),
         preview_every=request.preview_every,
         preview_format=_format("preview_format", request.preview_format, Format.WEBP),
         output_format=_format("output_format", request.output_format, Format.PNG),
-        is_torch=_enum("rng", request.rng, v1.NoiseSource) == v1.NOISE_SOURCE_TORCH,
-        refuse_overflow=_enum("overflow", request.overflow, v1.PromptOverflow) == v1.PROMPT_OVERFLOW_REFUSE,
+        is_torch=enum("rng", request.rng, v1.NoiseSource) == v1.NOISE_SOURCE_TORCH,
+        refuse_overflow=enum("overflow", request.overflow, v1.PromptOverflow) == v1.PROMPT_OVERFLOW_REFUSE,
     )
 
 
@@ -139,11 +138,11 @@ def read_ladder(request: v1.NoiseLadderRequest) -> LadderRequest:
     return LadderRequest(
         picture=read_picture("image", request.image.data),
         prompt=_text("prompt", request.prompt),
-        guidance=_number("guidance_scale", request.guidance_scale, 0, MOST_GUIDANCE) if guided else 1.0,
-        rungs=_whole("rungs", request.rungs or USUAL_RUNGS, 2, MOST_RUNGS),
+        guidance=number("guidance_scale", request.guidance_scale, 0, MOST_GUIDANCE) if guided else 1.0,
+        rungs=whole("rungs", request.rungs or USUAL_RUNGS, 2, MOST_RUNGS),
         levels=tuple(sorted(set(request.levels))),
         seed=_seed(request),
-        is_torch=_enum("rng", request.rng, v1.NoiseSource) == v1.NOISE_SOURCE_TORCH,
+        is_torch=enum("rng", request.rng, v1.NoiseSource) == v1.NOISE_SOURCE_TORCH,
         output_format=_format("output_format", request.output_format, Format.PNG),
     )
 
@@ -153,7 +152,7 @@ def read_upscale(request: v1.UpscaleRequest) -> UpscaleRequest:
     limits = Limits(UPSCALED_SIDE, UPSCALED_SIDE**2)
     return UpscaleRequest(
         picture=read_picture("image", request.image.data, limits),
-        factor=_one_of("factor", request.factor or 2, FACTORS[1:]),
+        factor=one_of("factor", request.factor or 2, FACTORS[1:]),
         output_format=_format("output_format", request.output_format, Format.PNG),
     )
 
@@ -169,17 +168,17 @@ def _prompts(request: v1.GenerateRequest) -> Prompts:
 
 def _steering(request: v1.GenerateRequest) -> Steering:
     scale = (
-        _number("guidance_scale", request.guidance_scale, 0, MOST_GUIDANCE)
+        number("guidance_scale", request.guidance_scale, 0, MOST_GUIDANCE)
         if request.HasField("guidance_scale")
         else None
     )
-    start = _number("guidance_start", request.guidance_start, 0, 1)
+    start = number("guidance_start", request.guidance_start, 0, 1)
     end = request.guidance_end if request.HasField("guidance_end") else 1.0
     return Steering(
         scale,
         start,
-        _number("guidance_end", end, start, 1),
-        _number("guidance_rescale", request.guidance_rescale, 0, 1),
+        number("guidance_end", end, start, 1),
+        number("guidance_rescale", request.guidance_rescale, 0, 1),
     )
 
 
@@ -213,12 +212,12 @@ def _adapters(request: v1.GenerateRequest) -> tuple[tuple[str, float], ...]:
         if each.adapter in read:
             raise invalid(f"adapters[{place}].adapter", f"{each.adapter!r} is there twice")
         scale = each.scale if each.HasField("scale") else 1.0
-        read[each.adapter] = _number(f"adapters[{place}].scale", scale, -MOST_SCALE, MOST_SCALE)
+        read[each.adapter] = number(f"adapters[{place}].scale", scale, -MOST_SCALE, MOST_SCALE)
     return tuple(read.items())
 
 
 def _scheduler(value: v1.Scheduler.ValueType) -> str:
-    if _enum("scheduler", value, v1.Scheduler) == v1.SCHEDULER_UNSPECIFIED:
+    if enum("scheduler", value, v1.Scheduler) == v1.SCHEDULER_UNSPECIFIED:
         return ""
     return v1.Scheduler.Name(value).removeprefix("SCHEDULER_").lower()
 
@@ -236,34 +235,10 @@ def _text(field: str, text: str) -> str:
 
 def _count(field: str, value: int, least: int, most: int) -> int:
     """A count whose 0 stands for the least."""
-    return _whole(field, value or least, least, most)
-
-
-def _whole(field: str, value: int, least: int, most: int) -> int:
-    if not least <= value <= most:
-        raise invalid(field, f"must be in {least}..{most}, got {value}")
-    return value
-
-
-def _number(field: str, value: float, least: float, most: float) -> float:
-    if not (math.isfinite(value) and least <= value <= most):
-        raise invalid(field, f"must be in {least:g}..{most:g}, got {value:g}")
-    return value
-
-
-def _one_of(field: str, value: int, known: tuple[int, ...]) -> int:
-    if value not in known:
-        raise invalid(field, f"must be one of {', '.join(map(str, known))}, got {value}")
-    return value
+    return whole(field, value or least, least, most)
 
 
 def _format(field: str, value: ImageFormat.ValueType, usual: Format) -> Format:
-    if _enum(field, value, ImageFormat) == ImageFormat.IMAGE_FORMAT_UNSPECIFIED:
+    if enum(field, value, ImageFormat) == ImageFormat.IMAGE_FORMAT_UNSPECIFIED:
         return usual
     return FORMATS[value]
-
-
-def _enum(field: str, value: int, enum: Any) -> int:
-    if value not in enum.values():
-        raise invalid(field, f"{value} is no value of {enum.DESCRIPTOR.full_name}")
-    return value

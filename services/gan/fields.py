@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +13,7 @@ from services.common.errors import invalid
 from services.common.pictures.arrays import Array
 from services.common.pictures.reading import Pixels, read_picture
 from services.common.pictures.writing import Format
+from services.common.rpc.fields import enum, number, one_of
 from services.gan.pictures import fitted
 
 MOST_IMAGES = 256
@@ -72,7 +71,7 @@ def read_options(options: v1.SynthesisOptions) -> Options:
         attributes=read_attributes("options.attributes", options.attributes),
         noise_seed=options.noise_seed if options.HasField("noise_seed") else None,
         noise_strength=number("options.noise_strength", strength, 0, 1),
-        factor=_one_of("options.upscale_factor", options.upscale_factor or 1, FACTORS),
+        factor=one_of("options.upscale_factor", options.upscale_factor or 1, FACTORS),
         upscaler=options.upscaler,
         format=FORMATS[_image_format(options.output_format)],
         wants_codes=options.return_codes,
@@ -101,27 +100,6 @@ def read_images(field: str, images: Sequence[Image], size: int) -> list[Pixels]:
     return [fitted(read_picture(f"{field}[{place}]", each.data), size) for place, each in enumerate(images)]
 
 
-def whole(field: str, value: int, least: int, most: int) -> int:
-    """Raises INVALID_ARGUMENT outside of the limits."""
-    if not least <= value <= most:
-        raise invalid(field, f"must be in {least}..{most}, got {value}")
-    return value
-
-
-def number(field: str, value: float, least: float, most: float) -> float:
-    """Raises INVALID_ARGUMENT outside of the limits, and for what is not finite."""
-    if not (math.isfinite(value) and least <= value <= most):
-        raise invalid(field, f"must be in {least:g}..{most:g}, got {value:g}")
-    return value
-
-
-def enum(field: str, value: int, kind: Any) -> int:
-    """Raises INVALID_ARGUMENT for what is no value of an enum."""
-    if value not in kind.values():
-        raise invalid(field, f"{value} is no value of {kind.DESCRIPTOR.full_name}")
-    return value
-
-
 def _code(field: str, code: v1.LatentCode) -> Array:
     layers, width = code.layers, code.dimensions
     if not 0 < layers * width <= MOST_CODE:
@@ -132,12 +110,6 @@ def _code(field: str, code: v1.LatentCode) -> Array:
     if not (np.abs(values) <= _FARTHEST).all():
         raise invalid(field, f"must be finite numbers in {-_FARTHEST:g}..{_FARTHEST:g}")
     return values
-
-
-def _one_of(field: str, value: int, known: tuple[int, ...]) -> int:
-    if value not in known:
-        raise invalid(field, f"must be one of {', '.join(map(str, known))}, got {value}")
-    return value
 
 
 def _image_format(value: ImageFormat.ValueType) -> ImageFormat.ValueType:

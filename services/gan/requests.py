@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from pequod.gan import v1
 from services.common.errors import invalid
 from services.common.pictures.reading import Pixels, read_picture
+from services.common.rpc.fields import enum, number, whole
 from services.gan.fields import (
     MOST_IMAGES,
     Options,
     Origin,
-    enum,
-    number,
     read_attributes,
     read_options,
     read_origin,
-    whole,
 )
 from services.gan.pictures import Moving
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pequod.tokenizer import v1
 from services.common.errors import Code, Reason, ServiceError, invalid, unsupported
+from services.common.rpc.fields import enum
 from services.tokenizer.engine import EmbedOptions, Input, Pooling, Precision, Truncation
 from services.tokenizer.tokens.encoding import Encoding, Specials
 
@@ -67,7 +67,7 @@ class Spelling:
 
 def read_spelling(options: v1.SpecialTokenOptions) -> Spelling:
     """The special token options."""
-    _check_enum("special.spelt", options.spelt, v1.SpecialTokens)
+    enum("special.spelt", options.spelt, v1.SpecialTokens)
     return Spelling(options.spelt, tuple(options.allowed_special), options.add_special_tokens)
 
 
@@ -118,8 +118,8 @@ def read_input(field: str, given: v1.EmbedInput) -> Input:
 
 def read_options(options: v1.EmbedOptions) -> EmbedOptions:
     """How inputs become vectors, before the model is known."""
-    _check_enum("options.pooling", options.pooling, v1.Pooling)
-    _check_enum("options.format", options.format, v1.VectorFormat)
+    enum("options.pooling", options.pooling, v1.Pooling)
+    enum("options.format", options.format, v1.VectorFormat)
     return EmbedOptions(
         pooling=_POOLING[options.pooling],
         normalize=options.normalize if options.HasField("normalize") else None,
@@ -132,13 +132,13 @@ def read_options(options: v1.EmbedOptions) -> EmbedOptions:
 
 def read_truncation(field: str, value: v1.Truncation.ValueType) -> Truncation:
     """What to do with what is too long."""
-    _check_enum(field, value, v1.Truncation)
+    enum(field, value, v1.Truncation)
     return _TRUNCATION[value]
 
 
 def read_precision(field: str, value: v1.Precision.ValueType) -> Precision | None:
     """Number format; None for the model's."""
-    _check_enum(field, value, v1.Precision)
+    enum(field, value, v1.Precision)
     if value not in _PRECISION:
         name = v1.Precision.Name(value).removeprefix("PRECISION_")
         raise unsupported(f"{field}: {name} is not available; INT8 and FP32 are")
@@ -147,7 +147,7 @@ def read_precision(field: str, value: v1.Precision.ValueType) -> Precision | Non
 
 def read_measure(value: v1.SimilarityMeasure.ValueType) -> bool:
     """Whether vectors are compared by cosine; else by dot product."""
-    _check_enum("measure", value, v1.SimilarityMeasure)
+    enum("measure", value, v1.SimilarityMeasure)
     return value != v1.SIMILARITY_MEASURE_DOT
 
 
@@ -171,7 +171,7 @@ def read_vector(values: Sequence[float], dimensions: int) -> list[float]:
 
 def read_multiplies(value: v1.AnalogyMethod.ValueType) -> bool:
     """Whether an analogy multiplies similarities; else it adds vectors."""
-    _check_enum("method", value, v1.AnalogyMethod)
+    enum("method", value, v1.AnalogyMethod)
     return value == v1.ANALOGY_METHOD_MULTIPLY
 
 
@@ -207,11 +207,6 @@ def check_dimensions(wanted: int | None, dimensions: int) -> None:
     """Raises INVALID_ARGUMENT for more dimensions than there are."""
     if wanted is not None and wanted > dimensions:
         raise invalid("options.dimensions", f"must be in 1..{dimensions}, got {wanted}")
-
-
-def _check_enum(field: str, value: int, enum: Any) -> None:
-    if value not in enum.values():
-        raise invalid(field, f"{value} is no value of {enum.DESCRIPTOR.full_name}")
 
 
 def _refuse_spelt(texts: Sequence[str], encoding: Encoding) -> None:
