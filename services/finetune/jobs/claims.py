@@ -24,6 +24,13 @@ LEASE_SECONDS = 30.0
 """For which a job is its worker's without a heartbeat."""
 _MOST_VAIN = 3
 """Attempts that end without one step done; after them a job is not tried again."""
+_OVER: Mapping[str, Any] = {
+    "lease_owner": None,
+    "lease_until": None,
+    "cancel_requested": False,
+    "pause_requested": False,
+}
+"""Of a job that nobody works on: what its owner wanted is done."""
 
 
 class Fenced(Exception):
@@ -77,8 +84,10 @@ class Claims:
         def task(connection: Connection) -> Claim | None:
             is_free = JOBS.c.lease_until.is_(None) | (JOBS.c.lease_until < now())
             query = select(JOBS).where(JOBS.c.state == State.VALIDATING.value, is_free)
-            found = connection.execute(query.order_by(JOBS.c.created_at).limit(1)).mappings().first()
-            return None if found is None else self._taken(connection, found, None)
+            for found in list(connection.execute(query.order_by(JOBS.c.created_at)).mappings()):
+                if not self._is_over(connection, found):
+                    return self._taken(connection, found, None)
+            return None
 
         return self._database.write(task)
 
@@ -113,27 +122,19 @@ class Claims:
     def report(self, claim: Claim, report: Report) -> Job:
         """Write what happened; a state in which nobody works ends the claim. Raises Fenced.
 
-        An end in failure or success that comes while a cancel is wanted counts as it is.
+        An end in failure or success that comes while a cancel is wanted counts as it is; a job that goes to
+        the queue while its owner wants it to stop goes on to where that wish leads.
         """
 
         def task(connection: Connection) -> Job:
             found = self._mine(connection, claim)
-            values = dict(report.values)
-            if report.step is not None and report.step > found["step"]:
-                values |= {"step": report.step, "vain_attempts": 0}
-            for name in ("remaining_seconds", "metrics"):
-                if getattr(report, name) is not None:
-                    values[name] = getattr(report, name)
-            if report.state in ENDED or report.state in (State.QUEUED, State.PAUSED):
-                values |= {"lease_owner": None, "lease_until": None, "handle": ""}
-                values |= {"pause_requested": False, "cancel_requested": False}
-            if report.state is State.RUNNING and found["started_at"] is None:
-                values["started_at"] = now()
-            rows.change(connection, found, values, report.happened, report.state, report.error)
-            if report.progress is not None:
-                progress = {"progress": dataclasses.asdict(report.progress)}
-                mine = rows.this(found["tenant"], found["job_id"])
-                connection.execute(update(JOBS).where(mine).values(progress))
+            rows.change(
+                connection, found, _columns(report, found), report.happened, report.state, report.error
+            )
+            if report.state is State.QUEUED and (found["cancel_requested"] or found["pause_requested"]):
+                waits = rows.row(connection, found["tenant"], found["job_id"])
+                end = State.CANCELLED if found["cancel_requested"] else State.PAUSED
+                rows.change(connection, waits, {}, state=end)
             return rows.get(connection, found["tenant"], found["job_id"])
 
         return self._database.write(task)
@@ -155,14 +156,14 @@ class Claims:
 
     def _is_over(self, connection: Connection, found: rows.Row) -> bool:
         """End a job that was left behind, where there is no point in going on."""
-        over = {"lease_owner": None, "lease_until": None, "cancel_requested": False, "pause_requested": False}
+        is_checked = found["state"] != State.VALIDATING.value  # only then there is something to pause
         if found["cancel_requested"]:
-            rows.change(connection, found, over, state=State.CANCELLED)
-        elif found["pause_requested"]:
-            rows.change(connection, found, over, state=State.PAUSED)
+            rows.change(connection, found, _OVER, state=State.CANCELLED)
+        elif found["pause_requested"] and is_checked:
+            rows.change(connection, found, _OVER, state=State.PAUSED)
         elif found["vain_attempts"] >= _MOST_VAIN:
             why = f"whoever worked on it died {found['vain_attempts']} times without one step done"
-            rows.change(connection, found, over, state=State.FAILED, error=JobError("CRASHED", why))
+            rows.change(connection, found, _OVER, state=State.FAILED, error=JobError("CRASHED", why))
         else:
             return False
         return True
@@ -174,16 +175,34 @@ class Claims:
             "lease_until": now(self._seconds),
             "epoch": epoch,
             "handle": "",
+            "vain_attempts": found["vain_attempts"] + 1,
         }
         happened: list[Happening] = []
         if state is not None:
             attempts = found["attempts"] + 1
-            values |= {"attempts": attempts, "vain_attempts": found["vain_attempts"] + 1}
+            values["attempts"] = attempts
             if State(found["state"]) in ACTIVE:
                 text = f"its worker {found['lease_owner']} is gone; attempt {attempts} goes on"
                 happened.append(Happening(Kind.LOG, {"level": "warning", "text": text}))
         rows.change(connection, found, values, happened, state)
         return Claim(rows.get(connection, found["tenant"], found["job_id"]), self._owner, epoch)
+
+
+def _columns(report: Report, found: rows.Row) -> dict[str, Any]:
+    """What a report changes of a job's row, besides its state."""
+    values = dict(report.values)
+    if report.step is not None and report.step > found["step"]:
+        values |= {"step": report.step, "vain_attempts": 0}
+    for name in ("remaining_seconds", "metrics"):
+        if getattr(report, name) is not None:
+            values[name] = getattr(report, name)
+    if report.progress is not None:
+        values["progress"] = dataclasses.asdict(report.progress)
+    if report.state in ENDED or report.state in (State.QUEUED, State.PAUSED):
+        values |= {**_OVER, "handle": "", "vain_attempts": 0}
+    if report.state is State.RUNNING and found["started_at"] is None:
+        values["started_at"] = now()
+    return values
 
 
 def _waiting(executor: str, accelerators: int) -> Select[Any]:

@@ -89,7 +89,7 @@ def change(
     if state is not None:
         events.append(_moved(found, state, error))
         set_ |= {"state": state.value, "error": dataclasses.asdict(error) if error else None}
-        set_["progress"] = None
+        set_.setdefault("progress", None)  # an earlier state's
         if state in ENDED:
             set_ |= {"ended_at": now(), "remaining_seconds": 0.0, "lease_owner": None, "lease_until": None}
     first = found["last_event"] + 1

@@ -191,6 +191,35 @@ def test_a_job_that_kills_its_workers_fails_in_the_end(database, records, worker
     assert (job.state, job.error.reason) == (State.FAILED, "CRASHED")
 
 
+def test_a_job_that_kills_those_who_validate_it_fails_in_the_end(database, records, worker):
+    records.create("local", SPEC)
+    for _ in range(3):
+        claim = worker.unchecked()
+        lose_lease(database, claim)
+    assert worker.unchecked() is None
+    job = records.get("local", claim.job.job_id)
+    assert (job.state, job.error.reason, job.attempts) == (State.FAILED, "CRASHED", 0)
+
+
+@pytest.mark.parametrize(("wish", "end"), [("cancel", State.CANCELLED), ("pause", State.PAUSED)])
+def test_a_wish_during_validation_is_kept(database, records, worker, wish, end):
+    job, _ = records.create("local", SPEC)
+    claim = worker.unchecked()
+    assert getattr(records, wish)("local", job.job_id).state is State.VALIDATING
+    told = worker.report(claim, Report(state=State.QUEUED))
+    assert (told.state, told.cancel_requested, told.pause_requested) == (end, False, False)
+    assert states(records, job.job_id) == [State.VALIDATING, State.QUEUED, end]
+    assert worker.next("local", 0) is None
+
+
+def test_a_pause_waits_for_a_validation_that_another_has_to_repeat(database, records, worker, other):
+    job, _ = records.create("local", SPEC)
+    claim = worker.unchecked()
+    records.pause("local", job.job_id)
+    lose_lease(database, claim)
+    assert other.report(other.unchecked(), Report(state=State.QUEUED)).state is State.PAUSED
+
+
 def test_steps_that_were_done_give_it_new_attempts(database, records, worker, other):
     claim = running(records, worker)
     for step in range(1, 8):
