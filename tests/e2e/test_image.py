@@ -88,16 +88,18 @@ def test_its_settings_make_it_again_through_every_door(platform, stub):
 def test_a_picture_is_the_same_to_the_byte_while_others_are_painted(stub):
     alone = told(stub.Generate(request(n=2))).data
     others = [
-        request(prompt="a sad person", seed=1, steps=5, scheduler=v1.SCHEDULER_EULER_ANCESTRAL),
-        request(prompt="a serious person", seed=2, guidance_scale=1, n=3),
-        request(prompt="an angry person", seed=3, steps=6, scheduler=v1.SCHEDULER_HEUN),
+        stub.Generate(each)
+        for each in (
+            request(prompt="a sad person", seed=1, steps=60, scheduler=v1.SCHEDULER_EULER_ANCESTRAL),
+            request(prompt="a serious person", seed=2, steps=60, guidance_scale=1, n=3),
+            request(prompt="an angry person", seed=3, steps=60, scheduler=v1.SCHEDULER_HEUN),
+        )
     ]
-    threads = [threading.Thread(target=lambda each=each: list(stub.Generate(each))) for each in others]
-    for thread in threads:
-        thread.start()
+    for other in others:
+        next(reply for reply in other if reply.HasField("step"))
     crowded = told(stub.Generate(request(n=2)))
-    for thread in threads:
-        thread.join(60)
+    for other in others:
+        other.cancel()
     assert crowded.data == alone
     assert [each.seed for each in crowded.images] == [7, 8]
     assert crowded.done[0].mean_rows > 2

@@ -7,6 +7,7 @@ with the same weights as one that was not.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,8 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from services.finetune.recipes.watching import Alone, Diverged, Stopped, Watcher
+
 _CHECKPOINT = "checkpoint.pt"
 _CURVE = "curve.jsonl"
+_TOLD_SECONDS = 1.0
+"""From one word to the watcher to the next; the first step is told at once."""
 
 
 class Stateful(Protocol):
@@ -49,17 +54,19 @@ class Resumable:
         lasting: Mapping[str, Any],
         seed: int,
         before: Mapping[str, Any] | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
         """``lasting``: the options that a checkpoint cannot change under.
 
         ``before``: what options were in effect before a recipe had them, for checkpoints that are older; such
-        a checkpoint may lack parts too, which then stay as they are.
+        a checkpoint may lack parts too, which then stay as they are. ``watcher`` follows; None: nobody does.
         """
         work.mkdir(parents=True, exist_ok=True)
         self.step = 0
         self.seconds = 0.0
         self._parts, self._lasting, self._seed = parts, dict(lasting), seed
         self._before = before
+        self._watcher = watcher or Alone()
         self._file, self._curve = work / _CHECKPOINT, work / _CURVE
 
     def resume(self) -> None:
@@ -93,24 +100,40 @@ class Resumable:
         """Train to the last step.
 
         ``learn`` does the step of a number with its own random numbers, torch's are seeded, and returns its
-        loss, without gradients; ``look`` measures, at times.
+        loss, without gradients; ``look`` measures, at times. Raises Stopped when the watcher wants it, once a
+        checkpoint is written, and Diverged for a loss that is no number, with the last good one on disk.
         """
         losses: list[Tensor] = []  # as tensors: a GPU need not be waited for at each step
+        told = 0.0
         saved = started = time.perf_counter()
         while self.step < pace.steps:
             torch.manual_seed(self._seed * 1_000_003 + self.step)
             losses.append(learn(self.step, np.random.default_rng((self._seed, self.step))))
             self.step += 1
             is_last = self.step == pace.steps
+            is_wanted = self._watcher.wants_stop() and not is_last
+            if time.perf_counter() - told >= _TOLD_SECONDS or is_last:
+                self._watcher.stepped(self.step, pace.steps, {"loss": self._mean(losses)})
+                told = time.perf_counter()
             if self.step % pace.look_every == 0 or is_last:
-                loss = torch.stack(losses).mean().item()
+                loss = self._mean(losses)
                 self.seconds += time.perf_counter() - started
                 self._note({"loss": loss, **look(self.step)})
                 losses, started = [], time.perf_counter()
-            if time.perf_counter() - saved >= pace.save_seconds or is_last:
+            if time.perf_counter() - saved >= pace.save_seconds or is_last or is_wanted:
+                self._mean(losses)
                 self.seconds += time.perf_counter() - started
                 self.save()
                 saved = started = time.perf_counter()
+            if is_wanted:
+                raise Stopped(f"stopped after step {self.step} of {pace.steps}")
+
+    def _mean(self, losses: list[Tensor]) -> float:
+        """Mean of the losses since the last look. Raises Diverged where it is no number."""
+        mean = torch.stack(losses).mean().item() if losses else 0.0
+        if not math.isfinite(mean):
+            raise Diverged(f"the loss is {mean} by step {self.step}")
+        return mean
 
     def curve(self) -> list[dict[str, float]]:
         """What was measured at each step; the last word counts."""
