@@ -44,6 +44,10 @@ class Task:
     seed: int = 1
     checkpoint_every: int = 0
     """Steps from one candidate to the next; 0: the recipe's."""
+    keep: int = 5
+    """Candidates whose files stay, the best ones; at least 1."""
+    patience: int = 0
+    """Candidates without a better one after which the training ends; 0: it goes on."""
     threads: int = 1
     device: str = "auto"
     training_data: str = ""
@@ -51,7 +55,7 @@ class Task:
 
     def candidate(self, step: int) -> Path:
         """The folder of the candidate of a step."""
-        return self.work / "candidates" / f"{step}"
+        return self.work / "candidates" / f"{step:06d}"
 
     def options(self, kind: type[T], **more: Any) -> T:
         """The recipe's Options: parameters, and of steps, seed, threads, device what it has; and ``more``."""
