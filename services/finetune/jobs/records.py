@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, tuple_
+from sqlalchemy import Connection, delete, func, select, tuple_
 
 from services.common.errors import Code, Reason, ServiceError
 from services.finetune.database.database import Database
@@ -90,6 +90,13 @@ class JobRecords:
             return Page(found[:size], len(found) > size)
 
         return self._database.read(task)
+
+    def counts(self) -> dict[State, int]:
+        """Jobs of all tenants that have not ended, by where they stand."""
+        open_ = JOBS.c.state.not_in([each.value for each in ENDED])
+        query = select(JOBS.c.state, func.count()).where(open_).group_by(JOBS.c.state)
+        found = self._database.read(lambda connection: connection.execute(query).all())
+        return {State(state): count for state, count in found}
 
     def events(self, tenant: str, job_id: str, after: int, limit: int) -> tuple[list[Event], Job]:
         """At most ``limit`` events from number ``after`` + 1 on, and the job at that moment."""
