@@ -9,7 +9,7 @@ import uuid
 
 import grpc.aio
 
-from pequod.finetune.v1 import add_DatasetServiceServicer_to_server
+from pequod.finetune.v1 import add_DatasetServiceServicer_to_server, add_FineTuneServiceServicer_to_server
 from services.common.catalogue import SERVICES, entry
 from services.common.metrics import Metrics
 from services.common.rpc.process import run
@@ -26,9 +26,11 @@ from services.finetune.datasets.service import Datasets, Limits
 from services.finetune.datasets.serving.servicer import DatasetServicer
 from services.finetune.datasets.storage.content import open_content
 from services.finetune.jobs.service import Jobs, Parts
-from services.finetune.orchestrator.executors.local import LocalExecutor
+from services.finetune.jobs.serving.servicer import FineTuneServicer
+from services.finetune.orchestrator.executors.children import Children
 from services.finetune.orchestrator.settings import JobSettings
 from services.finetune.settings import FinetuneSettings
+from services.finetune.webhooks.addresses import Addresses
 
 NAME = "finetune"
 _QUERIES = 4
@@ -62,15 +64,16 @@ class FinetuneProcess:
             owner=owner,
         )
         variables = {**to_environment(settings), **to_environment(models), **database.environment}
-        local = LocalExecutor(jobs, settings.work, variables)
-        parts = Parts(database, self.datasets.records, store, settings.work)
+        parts = Parts(database, self.datasets.records, store, settings.work, Addresses(jobs.private_webhooks))
         self.store = store
-        self.jobs = Jobs(parts, [local], metrics, owner)
+        self.jobs = Jobs(parts, jobs, Children(jobs, variables), metrics, owner)
+        self._jobs_servicer = FineTuneServicer(self.jobs, self._work)
         self._servicer = DatasetServicer(self.datasets, self._work)
 
     def register(self, server: grpc.aio.Server) -> tuple[str, ...]:
-        """Add the servicer."""
+        """Add the servicers."""
         add_DatasetServiceServicer_to_server(self._servicer, server)
+        add_FineTuneServiceServicer_to_server(self._jobs_servicer, server)
         return entry(NAME).grpc_services
 
     async def start(self) -> None:

@@ -66,7 +66,7 @@ class Promoter:
         version = self._published(wanted, reserved, folder, describe)
         previous = self._move(wanted, version.version, expected)
         mark(wanted)
-        return Promoted(version, previous)
+        return Promoted(wait(self._store.resolve(str(version))), previous)
 
     def _published(
         self, wanted: Wanted, reserved: Reserved, folder: Path, describe: Callable[[str], Manifest]

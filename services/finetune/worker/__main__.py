@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from services.common import log
 from services.common.errors import ServiceError
@@ -28,6 +29,7 @@ from services.finetune.jobs.records import JobRecords
 from services.finetune.promotion.promoting import Promoter
 from services.finetune.promotion.records import PromotionRecords
 from services.finetune.settings import FinetuneSettings
+from services.finetune.worker.forecasting import forecast
 from services.finetune.worker.lifeline import end_with, take_folder
 from services.finetune.worker.preparing import Means
 from services.finetune.worker.reporter import FENCED
@@ -67,33 +69,44 @@ def _work(
     models: StoreSettings,
     stopping: threading.Event,
 ) -> int:
-    jobs, claims = JobRecords(database), Claims(database, chosen.owner)
-    claim = Claim(jobs.get(chosen.tenant, chosen.job), chosen.owner, chosen.epoch)
-    try:
-        claims.heartbeat(claim)  # before the folder is touched
-    except Fenced:
-        return FENCED
-    folder = JobFolder(settings.work.absolute(), chosen.tenant, chosen.job)
-    take_folder(folder.path, chosen.job)
     store = models.open()
     datasets = DatasetRecords(database, settings.quota_bytes)
     content = open_content(settings.datasets, models.cache)
     means = Means(datasets, content, store, chosen.threads, chosen.device)
+    if chosen.forecast:
+        return _forecast(chosen, means)
+    jobs, claims = JobRecords(database), Claims(database, chosen.owner)
+    claim = Claim(jobs.get(chosen.tenant, chosen.job), chosen.owner, chosen.epoch)
+    folder = JobFolder(settings.work.absolute(), chosen.tenant, chosen.job)
     promoter = Promoter(PromotionRecords(database), store)
     parts = Parts(claims, jobs, CheckpointRecords(database), promoter, means, folder)
     try:
+        claims.heartbeat(claim)  # before the folder is touched
+        take_folder(folder.path, chosen.job)
         Run(claim, parts, stopping).run()
     except Fenced:
         return FENCED
     return 0
 
 
+def _forecast(chosen: argparse.Namespace, means: Means) -> int:
+    """The last line of the log says what went wrong."""
+    try:
+        forecast(chosen.forecast, chosen.tenant, means)
+    except (ServiceError, ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
 def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = argparse.ArgumentParser(prog="services.finetune.worker", description=__doc__)
-    options.add_argument("--job", required=True, help="id of the job")
+    what = options.add_mutually_exclusive_group(required=True)
+    what.add_argument("--job", help="id of the job")
+    what.add_argument("--forecast", type=Path, help="folder of a spec; a few of its steps are run")
     options.add_argument("--tenant", default=LOCAL_TENANT, help="whose job it is")
-    options.add_argument("--owner", required=True, help="who claimed it")
-    options.add_argument("--epoch", type=int, required=True, help="number of the claim")
+    options.add_argument("--owner", default="", help="who claimed it")
+    options.add_argument("--epoch", type=int, default=0, help="number of the claim")
     options.add_argument("--parent", type=int, default=0, help="process whose death ends this one")
     options.add_argument("--nice", type=int, default=0, help="how much lower its priority is")
     options.add_argument("--threads", type=int, default=1, help="threads of the CPU")

@@ -17,7 +17,7 @@ from services.finetune.catalogue.recipe import Recipe
 from services.finetune.datasets.dataset import Dataset, StoredFile
 from services.finetune.datasets.records import DatasetRecords
 from services.finetune.datasets.storage.content import Content
-from services.finetune.jobs.job import Job
+from services.finetune.jobs.job import Spec
 from services.finetune.recipes.task import Task
 from services.finetune.recipes.watching import Stopped, Watcher
 from services.finetune.waiting import wait
@@ -27,6 +27,16 @@ T = TypeVar("T")
 _MARK = ".digest"
 _TRIES = 6
 _FIRST_PAUSE = 1.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """For whom, and what."""
+
+    tenant: str
+    spec: Spec
+    base_version: str = ""
+    """name:version of the base, once the job has read it."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +62,13 @@ class Prepared:
 class Preparation:
     """Of one job in its folder."""
 
-    def __init__(self, job: Job, recipe: Recipe, means: Means, folder: Path, watcher: Watcher) -> None:
-        self._job, self._recipe, self._means = job, recipe, means
+    def __init__(self, asked: Asked, recipe: Recipe, means: Means, folder: Path, watcher: Watcher) -> None:
+        self._asked, self._recipe, self._means = asked, recipe, means
         self._folder, self._watcher = folder, watcher
 
     def run(self) -> Prepared:
         """Raises ServiceError for what is not there, Stopped, OSError where there is no room."""
-        spec = self._job.spec
+        spec = self._asked.spec
         data = self._data(spec.dataset_id, "data")
         validation = self._data(spec.validation_dataset_id, "validation")
         base, base_version = self._base()
@@ -83,7 +93,7 @@ class Preparation:
     def _data(self, dataset_id: str, name: str) -> tuple[Path, Dataset] | None:
         if not dataset_id:
             return None
-        dataset, files = self._means.datasets.files(self._job.tenant, dataset_id)
+        dataset, files = self._means.datasets.files(self._asked.tenant, dataset_id)
         folder = self._folder / name
         mark = folder.with_suffix(_MARK)
         if not mark.exists() or mark.read_text() != dataset.digest:
@@ -102,11 +112,11 @@ class Preparation:
 
     def _base(self) -> tuple[Path | None, str]:
         """As it was when the job first read it, whatever an alias names now."""
-        spec = self._job.spec
+        spec = self._asked.spec
         if not spec.base:
             return None, ""
         is_named = not spec.base.startswith(("hf:", "file:"))
-        reference = self._job.base_version if is_named and self._job.base_version else spec.base
+        reference = self._asked.base_version if is_named and self._asked.base_version else spec.base
         store = self._means.store
         version = patient(lambda: wait(store.resolve(reference, self._fetched)))
         if self._recipe.base is not None and (why := self._recipe.base.refusal(version.manifest)):
@@ -115,7 +125,7 @@ class Preparation:
         return patient(lambda: wait(store.fetch(version, self._fetched))), str(version)
 
     def _fetched(self, done: int, total: int, message: str) -> None:
-        self._watcher.progressed(done, total, f"fetching {self._job.spec.base}: {message}")
+        self._watcher.progressed(done, total, f"fetching {self._asked.spec.base}: {message}")
 
     def _check(self) -> None:
         if self._watcher.wants_stop():

@@ -23,7 +23,7 @@ from services.finetune.recipes.watching import Stopped, Watcher
 from services.finetune.worker.following import JobWatcher
 from services.finetune.worker.keeping import Keeper
 from services.finetune.worker.outcomes import outcome_of
-from services.finetune.worker.preparing import Means, Preparation
+from services.finetune.worker.preparing import Asked, Means, Preparation
 from services.finetune.worker.reporter import Reporter
 
 
@@ -77,8 +77,9 @@ class Run:
         return Report(state=State.SUCCEEDED)
 
     def _work(self) -> None:
-        parts = self._parts
-        prepared = Preparation(self._job, self._recipe, parts.means, parts.folder.path, self._watcher).run()
+        parts, job = self._parts, self._job
+        asked = Asked(job.tenant, job.spec, job.base_version)
+        prepared = Preparation(asked, self._recipe, parts.means, parts.folder.path, self._watcher).run()
         values = {"dataset_digest": prepared.dataset_digest, "base_version": prepared.base_version}
         run = load(self._recipe)
         self._reporter.write(Report(state=State.RUNNING, values=values))

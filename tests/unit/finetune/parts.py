@@ -106,7 +106,9 @@ async def running(
     metrics = Metrics("finetune")
     process = FinetuneProcess(settings, jobs or JobSettings(nice=0), models, Database.open(url), metrics)
     async with serving(process, metrics) as channel:
-        yield v1.DatasetServiceStub(channel), process
+        stub = v1.DatasetServiceStub(channel)
+        stub.channel = channel  # for stubs of the other service
+        yield stub, process
 
 
 def kept_files(folder: Path) -> list[Path]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.common.threads import available_cores, thread_variables
 from services.finetune.checkpoints.folder import JobFolder
 from services.finetune.jobs.claims import Claim
 from services.finetune.jobs.job import Executor
+from services.finetune.orchestrator.executors.children import Children
 from services.finetune.orchestrator.executors.contract import Ended
 from services.finetune.orchestrator.settings import JobSettings
 
@@ -35,11 +33,10 @@ class LocalExecutor:
 
     name = Executor.LOCAL
 
-    def __init__(self, settings: JobSettings, work: Path, environment: Mapping[str, str]) -> None:
-        """``work``: where jobs' folders are. ``environment``: where children find database and stores."""
-        self._settings, self._work, self._environment = settings, work, dict(environment)
+    def __init__(self, settings: JobSettings, work: Path, children: Children) -> None:
+        """``work``: where jobs' folders are."""
+        self._settings, self._work, self._launcher = settings, work, children
         self.accelerators = found() if settings.accelerators < 0 else settings.accelerators
-        self.threads = settings.job_threads or max(1, available_cores() // max(1, settings.jobs))
         self._idle = list(range(self.accelerators))
         self._children: dict[int, _Child] = {}
 
@@ -60,15 +57,9 @@ class LocalExecutor:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with (folder / "log.txt").open("ab") as log:
-                process = await asyncio.create_subprocess_exec(
-                    *self._command(claim, "cuda" if devices else "cpu"),
-                    env=self._variables(devices),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    # Its own session: Ctrl-C reaches the service alone, which then ends all in order.
-                    start_new_session=True,
-                )
+                flags = {"job": job.job_id, "tenant": job.tenant}
+                mine = {"owner": claim.owner, "epoch": claim.epoch}
+                process = await self._launcher.start({**flags, **mine}, devices, log)
         except OSError:
             self._idle += devices
             raise
@@ -95,24 +86,6 @@ class LocalExecutor:
         del self._children[child.process.pid]
         self._idle += child.devices
         await ended(claim)
-
-    def _command(self, claim: Claim, device: str) -> list[str]:
-        given = {
-            "job": claim.job.job_id,
-            "tenant": claim.job.tenant,
-            "owner": claim.owner,
-            "epoch": claim.epoch,
-            "parent": os.getpid(),
-            "nice": self._settings.nice,
-            "threads": self.threads,
-            "device": device,
-        }
-        flags = [part for name, value in given.items() for part in (f"--{name}", str(value))]
-        return [sys.executable, "-m", "services.finetune.worker", *flags]
-
-    def _variables(self, devices: Sequence[int]) -> dict[str, str]:
-        shown = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, devices))}
-        return {**os.environ, **self._environment, **thread_variables(self.threads), **shown}
 
 
 def found(devices: Path = _DEVICES) -> int:
