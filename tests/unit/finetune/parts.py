@@ -104,7 +104,10 @@ async def running(
         user=str(folder / "models"), cache=folder / "cache", file_roots=(folder / "allowed",)
     )
     metrics = Metrics("finetune")
-    process = FinetuneProcess(settings, jobs or JobSettings(nice=0), models, Database.open(url), metrics)
+    chosen = jobs or JobSettings(nice=0, job_threads=1)
+    process = FinetuneProcess(settings, chosen, models, Database.open(url), metrics)
+        settings, jobs or JobSettings(nice=0, job_threads=1), models, Database.open(url), metrics
+    )
     async with serving(process, metrics) as channel:
         stub = v1.DatasetServiceStub(channel)
         stub.channel = channel  # for stubs of the other service

@@ -17,7 +17,9 @@ WALK = ["validating", "queued", "preparing", "running", "evaluating", "succeeded
 
 @pytest.fixture
 async def platform(tmp_path):
-    async with running(f"sqlite:///{tmp_path}/f.db", tmp_path, JobSettings(nice=0, jobs=2)) as started:
+    async with running(
+        f"sqlite:///{tmp_path}/f.db", tmp_path, JobSettings(nice=0, jobs=2, job_threads=1)
+    ) as started:
         yield started
 
 

@@ -28,7 +28,7 @@ def spec(dataset_id: str, recipe: str = "ngram", **fields) -> v1.JobSpec:
 
 @pytest.fixture
 async def platform(tmp_path):
-    settings = JobSettings(nice=0, jobs=1)
+    settings = JobSettings(nice=0, jobs=1, job_threads=1)
     async with running(f"sqlite:///{tmp_path}/f.db", tmp_path, settings) as (stub, process):
         yield stub, v1.FineTuneServiceStub(stub.channel), process
 
