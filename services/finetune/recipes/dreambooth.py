@@ -52,6 +52,12 @@ class Personal:
         bound = options.lasting | {"pictures": self.subject.digest, "base": base.digest}
         self.course = Resumable(work, self.training.parts, bound, options.seed, watcher=watcher)
 
+    def train(self, offers: Offers) -> None:
+        """Leave candidates in the work folder, and offer them. Raises ValueError, Stopped, Diverged."""
+        self.course.resume()
+        pace = Pace(self.options.steps, self.options.checkpoint_every)
+        run_offering(self.course, pace, offers, self, self.training.learn)
+
     def judge(self) -> Judged:
         """See ``Trained``."""
         return self.training.judge()
@@ -80,22 +86,13 @@ def named(folder: Path) -> str:
     return reference_of(folder) if (folder / MANIFEST_NAME).exists() else folder.name
 
 
-def tune(photos: Sequence[Photo], base: Base, work: Path, options: Options, watcher: Watcher) -> Personal:
-    """Train, and leave candidates in ``work``. Raises ValueError, Stopped, Diverged."""
-    personal = Personal(photos, base, work, options, watcher)
-    personal.course.resume()
-    offers = Offers(work, watcher, options.keep_checkpoints, options.patience)
-    pace = Pace(options.steps, options.checkpoint_every)
-    run_offering(personal.course, pace, offers, personal, personal.training.learn)
-    return personal
-
-
 def train(
     photos: Sequence[Photo], base: Base, work: Path, out: Path, options: Options, pick: int = 0
 ) -> Manifest:
-    """The same, and the best candidate, or the one of step ``pick``, as the new version ``out``."""
+    """Train, and publish the best candidate, or the one of step ``pick``, as the new version ``out``."""
     begin(out)
-    personal = tune(photos, base, work, options, Alone())
+    personal = Personal(photos, base, work, options, Alone())
+    personal.train(Offers(work, Alone(), options.keep_checkpoints, options.patience))
     figures = {"training_seconds": round(personal.course.seconds, 1)}
     return publish_best(Candidates(work), out, figures, personal.course.curve(), pick)
 
@@ -104,14 +101,11 @@ def run(task: Task, watcher: Watcher) -> None:
     """As a job."""
     assert task.data is not None
     assert task.base is not None
-    options = task.options(
-        Options,
-        checkpoint_every=task.checkpoint_every or Options.checkpoint_every,
-        keep_checkpoints=task.keep,
-        patience=task.patience,
-    )
+    every = task.checkpoint_every or Options.checkpoint_every
+    options = task.options(Options, checkpoint_every=every)
     photos = read_folder(task.data, watcher.logged)
-    tune(photos, open_base(task.base, task.base_version), task.work, options, watcher)
+    base = open_base(task.base, task.base_version)
+    Personal(photos, base, task.work, options, watcher).train(Offers(task.work, watcher))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

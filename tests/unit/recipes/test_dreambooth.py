@@ -262,7 +262,7 @@ def test_a_work_folder_of_other_pictures_is_refused(whole, base, tmp_path):
     _, _, home = whole
     photos = dreambooth.read_folder(other, Alone().logged)
     with pytest.raises(ValueError, match="was made with other options"):
-        dreambooth.tune(photos, open_base(base), home / "work", OPTIONS, Alone())
+        dreambooth.Personal(photos, open_base(base), home / "work", OPTIONS, Alone()).course.resume()
 
 
 class Impatient(Alone):
@@ -281,10 +281,9 @@ class Impatient(Alone):
 
 
 def test_a_job_leaves_candidates_and_stops_when_asked(base, images, tmp_path):
-    parameters = {name: getattr(OPTIONS, name) for name in parameters_of(Options)}
-    task = Task(
-        tmp_path / "work", data=images, base=base, base_version="tiny:1", parameters=parameters, steps=6, checkpoint_every=2, device="cpu"
-    )  # fmt: skip
+    given = {name: getattr(OPTIONS, name) for name in parameters_of(Options)}
+    task = Task(tmp_path / "work", images, base=base, base_version="tiny:1", parameters=given)
+    task = replace(task, steps=6, checkpoint_every=2, device="cpu")
     with pytest.raises(Stopped, match="pictures of the class"):
         dreambooth.run(task, Impatient(0))
     with pytest.raises(Stopped, match="stopped after step 3 of 6"):

@@ -68,8 +68,8 @@ class Candidates:
         return sorted(every, key=lambda each: each.step)
 
     def tidy(self, keep: int) -> None:
-        """Remove the versions of all but the best ``keep``; records and previews stay."""
-        for step in beyond(self.all(), keep):
+        """Remove the versions of all but the best ``keep``, 0: of none; records and previews stay."""
+        for step in beyond(self.all(), keep) if keep else ():
             shutil.rmtree(self.path(step), ignore_errors=True)
 
     def _record(self, step: int) -> Path:

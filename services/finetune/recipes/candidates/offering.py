@@ -46,8 +46,11 @@ class Trained(Protocol):
 class Offers:
     """Those of one training."""
 
-    def __init__(self, work: Path, watcher: Watcher, keep: int, patience: int) -> None:
-        """``keep``: of how many the files stay; ``patience``: candidates without a better one, 0: any."""
+    def __init__(self, work: Path, watcher: Watcher, keep: int = 0, patience: int = 0) -> None:
+        """``keep``: of how many the files stay; ``patience``: how many may bring nothing better.
+
+        0 is no limit: a job leaves both to its watcher, which knows what else is wanted.
+        """
         self.candidates = Candidates(work)
         self._watcher, self._keep, self._patience = watcher, keep, patience
         self._is_over = False
@@ -55,7 +58,7 @@ class Offers:
     def again(self, until: int) -> None:
         """Offer those that were made up to step ``until`` once more: who follows may have missed them."""
         for candidate in self.candidates.all():
-            if candidate.step <= until and candidate.folder.exists():
+            if candidate.step <= until:
                 self._offer(candidate)
 
     def make(self, step: int, trained: Trained) -> dict[str, float]:
@@ -66,6 +69,7 @@ class Offers:
             judged = trained.judge()
             candidate = Candidate(step, folder, judged.scores, judged.previews)
             self.candidates.note(candidate)
+            self._ring(candidate)
         self._offer(candidate)
         self.candidates.tidy(self._keep)
         return {each.name: each.value for each in candidate.scores}
@@ -75,13 +79,16 @@ class Offers:
         if self._is_over:
             raise Enough
 
-    def _offer(self, candidate: Candidate) -> None:
+    def _ring(self, candidate: Candidate) -> None:
         for score in candidate.scores:
             if score.veto:
                 kind = ALARMS.get(score.name, "overfitting")
                 figures = {score.name: score.value}
                 self._watcher.alarmed(Alarm(kind, candidate.step, score.veto, figures, "ruled out"))
-        goes_on = self._watcher.offered(candidate)
+
+    def _offer(self, candidate: Candidate) -> None:
+        # One whose files are gone was offered, and found no good.
+        goes_on = self._watcher.offered(candidate) if candidate.folder.exists() else True
         until = [each for each in self.candidates.all() if each.step <= candidate.step]
         self._is_over = not goes_on or is_worse_for(until, self._patience)
 
