@@ -106,8 +106,6 @@ async def running(
     metrics = Metrics("finetune")
     chosen = jobs or JobSettings(nice=0, job_threads=1)
     process = FinetuneProcess(settings, chosen, models, Database.open(url), metrics)
-        settings, jobs or JobSettings(nice=0, job_threads=1), models, Database.open(url), metrics
-    )
     async with serving(process, metrics) as channel:
         stub = v1.DatasetServiceStub(channel)
         stub.channel = channel  # for stubs of the other service
