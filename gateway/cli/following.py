@@ -59,8 +59,12 @@ def follow(client: Client, job_id: str, as_json: bool, previews: Path | None = N
                 output.message_json(event)
             else:
                 shown.show(event)
-            if event.state.to == JOB_STATE_PAUSED:
+            if event.state.to == JOB_STATE_PAUSED and _job(client, job_id).last_event == event.number:
                 break
+    return _job(client, job_id)
+
+
+def _job(client: Client, job_id: str) -> Job:
     return client.finetune.GetJob(GetJobRequest(job_id=job_id)).job
 
 

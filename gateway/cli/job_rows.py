@@ -18,8 +18,9 @@ from pequod.finetune.v1 import (
 )
 
 COLUMNS = ("id!", "recipe", "state", "step#", "left#", "model", "created")
-CHECKPOINT_COLUMNS = (("id!", "step#", "rank#"), ("size#", ""))
-"""Before the scores, and after them."""
+CHECKPOINT_COLUMNS = ("id!", "step#", "rank#", "size#", "!")
+"""Before the scores."""
+_MOST_SCORES = 6
 
 
 def state_of(name: str) -> JobState.ValueType:
@@ -87,10 +88,17 @@ def checkpoint_row(checkpoint: Checkpoint, names: Sequence[str]) -> tuple[str, .
         checkpoint.checkpoint_id,
         f"{checkpoint.step}",
         f"{checkpoint.rank or '-'}",
-        *(f"{values[name]:.4g}" if name in values else "" for name in names),
         output.size(checkpoint.size_bytes),
         ", ".join(filter(None, marks)),
+        *(f"{values[name]:.4g}" if name in values else "" for name in names),
     )
+
+
+def scores_shown(checkpoints: Sequence[Checkpoint]) -> list[str]:
+    """Names of the scores that a table has room for: those that count in the order, else the first few."""
+    every = [score for each in checkpoints for score in each.scores]
+    ranked = dict.fromkeys(score.name for score in every if score.direction)
+    return list(ranked or dict.fromkeys(score.name for score in every))[:_MOST_SCORES]
 
 
 def show_forecast(forecast: Forecast) -> None:

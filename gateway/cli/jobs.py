@@ -11,7 +11,16 @@ import typer
 from gateway.cli import output
 from gateway.cli.connection import connect
 from gateway.cli.following import follow
-from gateway.cli.job_rows import CHECKPOINT_COLUMNS, COLUMNS, checkpoint_row, end, row, show_job, state_of
+from gateway.cli.job_rows import (
+    CHECKPOINT_COLUMNS,
+    COLUMNS,
+    checkpoint_row,
+    end,
+    row,
+    scores_shown,
+    show_job,
+    state_of,
+)
 from pequod.finetune.v1 import (
     REPORT_FORMAT_HTML,
     REPORT_FORMAT_PNG,
@@ -126,9 +135,8 @@ def checkpoints(
     if as_json:
         output.message_json(merged)
         return
-    names = list(dict.fromkeys(score.name for each in merged.checkpoints for score in each.scores))
-    first, last = CHECKPOINT_COLUMNS
-    columns = (*first, *(f"{name}#" for name in names), *last)
+    names = scores_shown(merged.checkpoints)
+    columns = (*CHECKPOINT_COLUMNS, *(f"{name}#" for name in names))
     output.table(columns, [checkpoint_row(each, names) for each in merged.checkpoints])
 
 

@@ -78,6 +78,7 @@ class Preparation:
             validation=validation[0] if validation else None,
             base=base,
             base_version=base_version,
+            aids=self._aids(),
             parameters=spec.parameters,
             steps=spec.steps,
             seed=spec.seed,
@@ -123,6 +124,22 @@ class Preparation:
             raise ServiceError(Code.FAILED_PRECONDITION, Reason.UNSUPPORTED, f"{version} {why}")
         self._check()
         return patient(lambda: wait(store.fetch(version, self._fetched))), str(version)
+
+    def _aids(self) -> dict[str, Path]:
+        """Those that are there: a recipe does without the others."""
+        found = {}
+        for name, reference in self._recipe.aids.items():
+            try:
+                found[name] = patient(partial(self._folder, reference))
+            except ServiceError as error:
+                if error.code is not Code.NOT_FOUND:
+                    raise
+                self._watcher.logged(f"goes on without {reference}: {error.message}")
+        return found
+
+    def _folder(self, reference: str) -> Path:
+        store = self._means.store
+        return wait(store.fetch(wait(store.resolve(reference))))
 
     def _fetched(self, done: int, total: int, message: str) -> None:
         self._watcher.progressed(done, total, f"fetching {self._asked.spec.base}: {message}")
