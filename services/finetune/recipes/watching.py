@@ -1,7 +1,7 @@
 """How a training is followed: what it tells while it runs, and how it is asked to stop.
 
-Recipes know no jobs. They tell a ``Watcher`` what happens; ``Alone`` is the one of a recipe run by hand, a job
-brings its own.
+Recipes know no jobs. They tell a ``Watcher`` what happens; ``Alone`` is the one of a recipe run by hand, a
+job brings its own.
 """
 
 from __future__ import annotations
