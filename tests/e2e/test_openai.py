@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +12,7 @@ import grpc
 import numpy as np
 import openai
 import pytest
+from PIL import Image
 
 from pequod.sampler.v1 import GenerateRequest, SamplerServiceStub
 from services.common.store.manifest import Kind, read_manifest
@@ -162,6 +165,37 @@ def test_vectors(client):
     assert reply.usage.total_tokens > 8
 
 
+def paint(client, **fields):
+    body = {"model": "peeps-diffusion", "prompt": "a smiling person with red hair", **fields}
+    return client.images.generate(**body, extra_body={"seed": 7, "steps": 8})
+
+
+def opened(image):
+    return Image.open(io.BytesIO(base64.b64decode(image.b64_json)))
+
+
+def test_images(client, platform):
+    reply = paint(client, n=2)
+    assert (len(reply.data), reply.size, reply.output_format) == (2, "32x32", "png")
+    done = platform.run(
+        "image", "a smiling person with red hair", "-o", "o.png", "--seed", "7", "--steps", "8"
+    )
+    assert done.returncode == 0, done.stderr
+    assert base64.b64decode(reply.data[0].b64_json) == (platform.folder / "o.png").read_bytes()
+    large = paint(client, size="128x128", output_format="webp")
+    assert (opened(large.data[0]).size, opened(large.data[0]).format) == ((128, 128), "WEBP")
+
+
+def test_images_as_they_come(client):
+    whole = paint(client).data[0].b64_json
+    *partial, last = paint(client, stream=True, partial_images=3)
+    assert [each.type for each in partial] == ["image_generation.partial_image"] * 3
+    assert [each.partial_image_index for each in partial] == [0, 1, 2]
+    assert (last.type, last.b64_json) == ("image_generation.completed", whole)
+    assert [opened(each).size for each in partial] == [(32, 32)] * 3
+    assert len({each.b64_json for each in partial}) == 3
+
+
 def test_documents_are_ranked(platform):
     documents = ["Bread is baked.", "Jupiter is the biggest planet."]
     body = {"model": "minilm", "query": "Which planet is the largest?", "documents": documents}
@@ -195,6 +229,13 @@ def test_tokens_there_and_back(platform):
             openai.BadRequestError,
             "UNSUPPORTED",
             None,
+        ),
+        (lambda client: paint(client, size="512x512"), openai.BadRequestError, "INVALID_FIELD", "size"),
+        (
+            lambda client: paint(client, response_format="url"),
+            openai.BadRequestError,
+            "INVALID_FIELD",
+            "response_format",
         ),
         (
             lambda client: client.audio.speech.create(model="tts", voice="a", input="hello"),
