@@ -11,7 +11,7 @@ from pydantic import Field
 
 from gateway.openai.answer import Answer, Events
 from gateway.openai.caller import Caller
-from gateway.openai.sampling import (
+from gateway.openai.drawn import (
     GENERATE,
     GENERATE_STREAM,
     Sampled,
