@@ -50,6 +50,8 @@ class Recipe:
     presets: Mapping[str, DataclassInstance] = field(default_factory=dict)
     preset: str = ""
     """The one that holds where none is named; empty: the options' own defaults."""
+    aids: Mapping[str, str] = field(default_factory=dict)
+    """References of models that it looks with, by the option that takes their folder."""
     offers: bool = False
     """Whether it offers candidates on the way; others end with one."""
     stops: bool = True

@@ -48,6 +48,11 @@ class Database:
         self._writer = engine.execution_options(writes=True, **serializable)
         self._reader = engine.execution_options(writes=False, postgresql_readonly=True, **snapshot)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """By which a child process opens the same one."""
+        return {"PEQUOD_DATABASE_URL": self.engine.url.render_as_string(hide_password=False)}
+
     @classmethod
     def open(cls, url: str, patience: float = PATIENCE) -> Database:
         """Connect and bring the schema up to date; any number of processes may do so at once.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, func, select, update
 from sqlalchemy.sql import ColumnElement
@@ -20,6 +20,8 @@ from services.finetune.database.schema import JOBS
 from services.finetune.jobs import rows
 from services.finetune.jobs.job import Happening, Job, JobError, Kind, Progress
 from services.finetune.jobs.states import ACTIVE, ENDED, State
+
+T = TypeVar("T")
 
 LEASE_SECONDS = 30.0
 """For which a job is its worker's without a heartbeat."""
@@ -140,6 +142,13 @@ class Claims:
 
         return self._database.write(task)
 
+    def give_back(self, claim: Claim) -> None:
+        """Leave a job that waits to whoever looks next; it does not count as an attempt. Nothing raises."""
+        values = {"lease_until": None, "lease_owner": None, "vain_attempts": JOBS.c.vain_attempts - 1}
+        self._database.write(
+            lambda connection: connection.execute(update(JOBS).where(_held(claim)).values(**values))
+        )
+
     def abandon(self, claim: Claim) -> None:
         """The claim's worker is dead: whoever looks next takes the job over. Nothing happens to another's."""
 
@@ -148,6 +157,10 @@ class Claims:
             connection.execute(late.values(lease_until=now(-1.0)))
 
         self._database.write(task)
+
+    def under(self, claim: Claim, task: Callable[[Connection, rows.Row], T]) -> T:
+        """What ``task`` makes of the job's row, as one of its worker's writes. Raises Fenced."""
+        return self._database.write(lambda connection: task(connection, self._mine(connection, claim)))
 
     @staticmethod
     def _write(connection: Connection, found: rows.Row, report: Report) -> None:

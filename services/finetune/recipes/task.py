@@ -37,6 +37,8 @@ class Task:
     """The files of the version to start from. None: from nothing."""
     base_version: str = ""
     """Its name:version, for ``parent``."""
+    aids: Mapping[str, Path] = field(default_factory=dict)
+    """Versions that the recipe looks with, by the option that takes their folder; some may not be there."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """By name, the preset's filled in; each is one of the recipe's Options."""
     steps: int = 0
@@ -61,6 +63,7 @@ class Task:
         """The recipe's Options: parameters, and of steps, seed, threads, device what it has; and ``more``."""
         known = {each.name for each in fields(kind)}
         own: dict[str, Any] = {"seed": self.seed, "threads": self.threads, "device": self.device}
+        own |= {name: str(folder) for name, folder in self.aids.items()}
         if self.steps:
             own["steps"] = self.steps
         given = {**{name: value for name, value in own.items() if name in known}, **self.parameters, **more}
