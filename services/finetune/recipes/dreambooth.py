@@ -103,9 +103,11 @@ def run(task: Task, watcher: Watcher) -> None:
     assert task.data is not None
     assert task.base is not None
     every = task.checkpoint_every or Options.checkpoint_every
-    options = task.options(Options, checkpoint_every=every)
-    photos = read_folder(task.data, watcher.logged)
     base = open_base(task.base, task.base_version, Kind.DIFFUSION)
+    options = task.options(Options, checkpoint_every=every)
+    if base.family != "unet":  # what looks at avatars knows no photographs
+        options = replace(options, clip="")
+    photos = read_folder(task.data, watcher.logged)
     Personal(photos, base, task.work, options, watcher).train(Offers(task.work, watcher))
 
 

@@ -205,13 +205,19 @@ def test_few_pictures_are_measured_on_themselves_and_one_is_enough(base, tmp_pat
 
 
 def test_captions_join_the_instance_prompt(base, images, tmp_path):
-    captioned = drawn(tmp_path / "captioned", 2)
+    captioned = drawn(tmp_path / "captioned/deep", 3)
     (captioned / "00.txt").write_text("on a blue ground\n")
     (captioned / "01.txt").write_text("a hat on sks person")
+    lines = [{"file": "02.png", "caption": "one"}, {"file_name": "02.png", "text": "two"}, {"file": "02.png"}]
+    (captioned / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
     options = replace(OPTIONS, steps=2)
-    photos = dreambooth.read_folder(captioned, Alone().logged)
+    photos = dreambooth.read_folder(tmp_path / "captioned", Alone().logged)
     personal = dreambooth.Personal(photos, opened(base), tmp_path / "work", options, Alone())
-    assert personal.training.captions == [["sks person, on a blue ground"], ["a hat on sks person"]]
+    assert personal.training.captions == [
+        ["sks person, on a blue ground"],
+        ["a hat on sks person"],
+        ["sks person, one", "sks person, two"],
+    ]
 
 
 def test_what_cannot_be_used_is_left_out_with_a_word(base, tmp_path, capsys):
@@ -225,7 +231,7 @@ def test_what_cannot_be_used_is_left_out_with_a_word(base, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "notes.png: is no PNG, JPEG, WEBP" in said
     assert "cut.png: cannot be read to its end" in said
-    assert "small.png is 3 x 3, at least 16 a side" in said
+    assert "small.png is 3 x 3 pixels, at least 16 a side" in said
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,8 @@ def _noisy(levels, clean, noise, level):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"), [({"size": 15}, "size is 15, a multiple of 2"), ({"clip": "nowhere"}, "nowhere")]
+    ("more", "said"),
+    [({"size": 15}, "size is 15, a multiple of 2"), ({"clip": "nowhere"}, "clip: nowhere holds no")],
 )
 def test_what_cannot_be_done_is_said(more, said, folder_of, photos, tmp_path):
     with pytest.raises((ValueError, OSError), match=said):
