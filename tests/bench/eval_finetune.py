@@ -19,7 +19,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from services.common.store import Kind
 from services.finetune.recipes import dreambooth
+from services.finetune.recipes.base import open_base
 from services.finetune.recipes.candidates.folder import Candidates
 from services.finetune.recipes.candidates.offering import Offers
 from services.finetune.recipes.candidates.publishing import publish_best
@@ -30,7 +32,6 @@ from services.finetune.recipes.diffusion.painting import Manner
 from services.finetune.recipes.measures.features import Features
 from services.finetune.recipes.options import add_flags, read_flags
 from services.finetune.recipes.peeps.pictures import save_sheet
-from services.finetune.recipes.personal.models.base import open_base
 from services.finetune.recipes.personal.scores.scoring import DRIFT
 from services.finetune.recipes.watching import Alone
 from tests.bench.finetune.persons import FOLDER, Person, Recognition, read
@@ -78,6 +79,7 @@ class Evaluation:
         self.manner = Manner(steps=chosen.picture_steps)
         self._device = Device(self.options.device, self.options.threads).torch
         self._base, self._each = chosen.base, chosen.each
+        self._start = open_base(chosen.base, "", Kind.DIFFUSION)
         self.people, drawn = read(chosen.persons, chosen.count)
         self._painter = Painter(chosen.base, self._device)
         features = Features(Path(self.options.clip), self._device)
@@ -103,7 +105,7 @@ class Evaluation:
 
     def _tuned(self, person: Person, work: Path) -> tuple[Path, float]:
         """(folder of the adapter, overhead over the bare steps)."""
-        personal = dreambooth.Personal(person.photos, open_base(self._base), work, self.options, Alone())
+        personal = dreambooth.Personal(person.photos, self._start, work, self.options, Alone())
         started = time.perf_counter()
         personal.train(Offers(work, Alone()))
         seconds = time.perf_counter() - started

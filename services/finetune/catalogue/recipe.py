@@ -23,16 +23,15 @@ class Base:
     """What kind of a model a recipe starts from."""
 
     kind: ModelKind
-    families: tuple[str, ...]
+    families: tuple[str, ...] = ()
+    """Empty: any."""
 
     def refusal(self, manifest: Manifest) -> str:
         """Why a version is none; empty when it is one."""
-        if manifest.kind is self.kind and manifest.family in self.families:
+        if manifest.kind is self.kind and (not self.families or manifest.family in self.families):
             return ""
-        return (
-            f"is a {manifest.kind} of family {manifest.family!r}; "
-            f"the recipe starts from a {self.kind} of family {' or '.join(self.families)}"
-        )
+        wanted = f"a {self.kind}" + (f" of family {' or '.join(self.families)}" if self.families else "")
+        return f"is a {manifest.kind} of family {manifest.family!r}; the recipe starts from {wanted}"
 
 
 @dataclass(frozen=True)

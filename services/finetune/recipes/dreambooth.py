@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from services.common.errors import ServiceError
-from services.common.store import MANIFEST_NAME, Manifest
+from services.common.store import MANIFEST_NAME, Kind, Manifest
+from services.finetune.recipes.base import Base, open_base
 from services.finetune.recipes.candidates.folder import Candidates
 from services.finetune.recipes.candidates.offering import Judged, Offers, run_offering
 from services.finetune.recipes.candidates.publishing import publish_best
 from services.finetune.recipes.choices.dreambooth import PERSON, PRESETS, Options
 from services.finetune.recipes.device import Device
 from services.finetune.recipes.options import add_flags, add_preset, preset, read_flags
-from services.finetune.recipes.personal.models.base import Base, open_base
+from services.finetune.recipes.personal.models.opening import open_tunable
 from services.finetune.recipes.personal.photos import Photo, Subject, read_folder
 from services.finetune.recipes.personal.scores.eye import Eye
 from services.finetune.recipes.personal.training import Training
@@ -45,7 +46,7 @@ class Personal:
         self.subject = Subject.of(photos)
         self.base, self.options = base, options
         self._clip = ""
-        self.training = Training(base.tunable(options), self.subject, options, work, watcher)
+        self.training = Training(open_tunable(base, options), self.subject, options, work, watcher)
         if options.clip:
             self._clip = named(Path(options.clip))
             self.training.look_with(Eye(Path(options.clip), Device(options.device, options.threads).torch))
@@ -102,9 +103,11 @@ def run(task: Task, watcher: Watcher) -> None:
     assert task.data is not None
     assert task.base is not None
     every = task.checkpoint_every or Options.checkpoint_every
+    base = open_base(task.base, task.base_version, Kind.DIFFUSION)
     options = task.options(Options, checkpoint_every=every)
+    if base.family != "unet":  # what looks at avatars knows no photographs
+        options = replace(options, clip="")
     photos = read_folder(task.data, watcher.logged)
-    base = open_base(task.base, task.base_version)
     Personal(photos, base, task.work, options, watcher).train(Offers(task.work, watcher))
 
 
@@ -123,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         settings = read_flags(Options, chosen)
         photos = read_folder(chosen.images, Alone().logged)
-        base = open_base(chosen.base)
+        base = open_base(chosen.base, "", Kind.DIFFUSION)
         manifest = train(photos, base, chosen.work, chosen.out, settings, chosen.pick)
     except (ValueError, OSError, ServiceError) as error:
         options.exit(2, f"dreambooth: {error}\n")

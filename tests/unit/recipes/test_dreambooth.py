@@ -14,10 +14,10 @@ from services.diffusion.adapters.factors import read as read_adapter
 from services.diffusion.adapters.stacks import layers_of
 from services.diffusion.networks.graphs import network_of
 from services.finetune.recipes import dreambooth
+from services.finetune.recipes.base import open_base
 from services.finetune.recipes.candidates.folder import Candidates
 from services.finetune.recipes.choices.dreambooth import PRESETS, Options
 from services.finetune.recipes.options import parameters_of
-from services.finetune.recipes.personal.models.base import open_base
 from services.finetune.recipes.task import Task
 from services.finetune.recipes.watching import Alone, Stopped
 from tests.unit.recipes.killing import killed
@@ -49,10 +49,14 @@ def images(tmp_path_factory):
     return drawn(tmp_path_factory.mktemp("images") / "mine", 6)
 
 
+def opened(folder):
+    return open_base(folder, "", Kind.DIFFUSION)
+
+
 def tuned(base, images, home, options=OPTIONS, pick=0):
     photos = dreambooth.read_folder(images, Alone().logged)
     out = home / "store/mine/1"
-    return dreambooth.train(photos, open_base(base), home / "work", out, options, pick), out
+    return dreambooth.train(photos, opened(base), home / "work", out, options, pick), out
 
 
 @pytest.fixture(scope="module")
@@ -201,13 +205,19 @@ def test_few_pictures_are_measured_on_themselves_and_one_is_enough(base, tmp_pat
 
 
 def test_captions_join_the_instance_prompt(base, images, tmp_path):
-    captioned = drawn(tmp_path / "captioned", 2)
+    captioned = drawn(tmp_path / "captioned/deep", 3)
     (captioned / "00.txt").write_text("on a blue ground\n")
     (captioned / "01.txt").write_text("a hat on sks person")
+    lines = [{"file": "02.png", "caption": "one"}, {"file_name": "02.png", "text": "two"}, {"file": "02.png"}]
+    (captioned / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
     options = replace(OPTIONS, steps=2)
-    photos = dreambooth.read_folder(captioned, Alone().logged)
-    personal = dreambooth.Personal(photos, open_base(base), tmp_path / "work", options, Alone())
-    assert personal.training.captions == [["sks person, on a blue ground"], ["a hat on sks person"]]
+    photos = dreambooth.read_folder(tmp_path / "captioned", Alone().logged)
+    personal = dreambooth.Personal(photos, opened(base), tmp_path / "work", options, Alone())
+    assert personal.training.captions == [
+        ["sks person, on a blue ground"],
+        ["a hat on sks person"],
+        ["sks person, one", "sks person, two"],
+    ]
 
 
 def test_what_cannot_be_used_is_left_out_with_a_word(base, tmp_path, capsys):
@@ -221,7 +231,7 @@ def test_what_cannot_be_used_is_left_out_with_a_word(base, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "notes.png: is no PNG, JPEG, WEBP" in said
     assert "cut.png: cannot be read to its end" in said
-    assert "small.png is 3 x 3, at least 16 a side" in said
+    assert "small.png is 3 x 3 pixels, at least 16 a side" in said
 
 
 @pytest.mark.parametrize(
@@ -231,11 +241,11 @@ def test_what_cannot_be_used_is_left_out_with_a_word(base, tmp_path, capsys):
         (["--images", "TEXTS"], "holds no picture to learn from: none of 1 can be used"),
         (
             ["--images", "IMAGES", "--base", "EMPTY"],
-            "holds neither a version nor a directory of diffusers' format",
+            "holds no model to start from",
         ),
         (
             ["--images", "IMAGES", "--base", CLIP],
-            "is a text_image_embedder; dreambooth starts from a diffusion",
+            "is a text_image_embedder; a diffusion is needed to start from",
         ),
         (["--images", "IMAGES", "--instance-prompt", "sks"], "is one word: say class_prompt too"),
         (["--images", "IMAGES", "--prompts", "a cat"], "'a cat' has no {}, where the instance prompt goes"),
@@ -262,7 +272,7 @@ def test_a_work_folder_of_other_pictures_is_refused(whole, base, tmp_path):
     _, _, home = whole
     photos = dreambooth.read_folder(other, Alone().logged)
     with pytest.raises(ValueError, match="was made with other options"):
-        dreambooth.Personal(photos, open_base(base), home / "work", OPTIONS, Alone()).course.resume()
+        dreambooth.Personal(photos, opened(base), home / "work", OPTIONS, Alone()).course.resume()
 
 
 class Impatient(Alone):

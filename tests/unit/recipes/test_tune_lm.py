@@ -211,8 +211,8 @@ def test_a_job_scores_on_its_validation_data_and_stops_when_asked(language_model
     ("arguments", "said"),
     [
         (["--data", "EMPTY"], "holds no text: .txt, .md, or .jsonl"),
-        (["--base", "EMPTY"], "holds no config.json: it is no folder of a language model"),
-        (["--base", "CLIP"], "is a text_image_embedder; a language model is needed"),
+        (["--base", "EMPTY"], "holds no model to start from"),
+        (["--base", "CLIP"], "is a text_image_embedder; a language_model is needed to start from"),
         (["--lora-targets", "no_such_layer"], "lora_targets: Target modules"),
         (["--steps", "0"], "steps, checkpoint_every and keep_checkpoints begin at 1"),
     ],

@@ -26,6 +26,8 @@ class Options(Run):
         "{}|{} with a hat|{}, blue background|smiling {}|{}, red shirt|{} with sunglasses", 2000
     )
     """Of the previews, between bars; {} stands for the instance prompt."""
+    size: int = within(0, 0, 4096)
+    """Pixels of a side; 0: the model's own. Models of pixels have no other."""
     lora_rank: int = within(8, 0, 128)
     """0 trains the whole network."""
     steps: int = 300

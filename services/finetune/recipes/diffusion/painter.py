@@ -34,7 +34,8 @@ class Painter:
         network = network_of(manifest["config"], folder)
         if adapter is not None:
             for layer, factors in read(str(adapter), str(adapter), adapter).factors.items():
-                network.get_submodule(layer).weight.data += torch.from_numpy(factors.up @ factors.down)
+                weight = network.get_parameter(f"{layer}.weight")
+                weight.data += torch.from_numpy(factors.up @ factors.down)
         self.config = network.config
         self._eager = Eager(network.to(device).requires_grad_(False), device)
         self._levels = Levels.of_config(json.loads((folder / _LEVELS).read_text()))

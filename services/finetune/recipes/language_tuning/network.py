@@ -16,7 +16,8 @@ from torch import Tensor
 
 from services.finetune.recipes.choices.tune_lm import AUTO, LoraOptions, Options
 from services.finetune.recipes.device import Device
-from services.finetune.recipes.language_tuning.rows import Rows
+from services.finetune.recipes.language_tuning.rows import Piece, Rows, packed
+from services.finetune.recipes.trained import Trained
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -32,25 +33,6 @@ TOKENIZER_FILES = (
 _CONFIG = "adapter_config.json"
 _NEAR = 1e-3
 """How far logits may be from those of a piece alone, by their spread."""
-
-
-class Trained:
-    """What changes of a network, as a checkpoint holds it."""
-
-    def __init__(self, network: Any) -> None:
-        self.weights: dict[str, torch.nn.Parameter] = {
-            name: each for name, each in network.named_parameters() if each.requires_grad
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        """For checkpoints."""
-        return {name: each.detach() for name, each in self.weights.items()}
-
-    @torch.no_grad()
-    def load_state_dict(self, state_dict: Any) -> None:
-        """From a checkpoint."""
-        for name, each in self.weights.items():
-            each.copy_(state_dict[name])
 
 
 class Network:
@@ -90,8 +72,6 @@ class Network:
 
         Not where attention slides over fewer tokens than a piece has, nor where states run through a row.
         """
-        from services.finetune.recipes.language_tuning.rows import Piece, packed
-
         half = window // 2
         ids = torch.randint(
             self.model.config.vocab_size, (2, half), generator=torch.Generator().manual_seed(0)
@@ -194,8 +174,9 @@ def _own_piece(piece: Tensor, dtype: torch.dtype) -> Tensor:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The libraries draw progress bars, and warn of each other's names."""
-    from transformers.utils import logging
+    import transformers
 
+    logging: Any = transformers.utils.logging  # untyped
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     with warnings.catch_warnings():

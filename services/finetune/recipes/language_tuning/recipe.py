@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from services.common.errors import ServiceError
-from services.common.store import MANIFEST_NAME, Kind, Manifest
-from services.common.store.hub import describe
+from services.common.store import Kind, Manifest
+from services.finetune.recipes.base import Base, open_base
 from services.finetune.recipes.candidates.folder import Candidates
 from services.finetune.recipes.candidates.offering import Judged, Offers, run_offering
 from services.finetune.recipes.candidates.publishing import publish_best
@@ -24,7 +24,7 @@ from services.finetune.recipes.language_tuning.training import Training
 from services.finetune.recipes.options import add_flags, read_flags
 from services.finetune.recipes.resumable import Pace, Resumable
 from services.finetune.recipes.task import Task
-from services.finetune.recipes.version import Corpus, begin, finish, manifest_of, publish
+from services.finetune.recipes.version import Corpus, begin, finish, publish
 from services.finetune.recipes.watching import Alone, Watcher
 
 _TEMPLATE = "chat_template.jinja"
@@ -34,12 +34,12 @@ class Tuning:
     """What is learnt, and what its candidates are."""
 
     def __init__(
-        self, data: Path, validation: Path | None, base: Path, work: Path, options: Options, watcher: Watcher
+        self, data: Path, validation: Path | None, base: Base, work: Path, options: Options, watcher: Watcher
     ) -> None:
         """Raises ValueError for texts or a base that are none, and where nothing is to be learnt."""
         self.options, self.watcher = options, watcher
-        self.base = _manifest_of(base)
-        network = Network(base, options, Device(options.device, options.threads))
+        self.base = base
+        network = Network(base.folder, options, Device(options.device, options.threads))
         documents = read_documents(data, network.tokenizer, watcher.logged)
         learnt, held_out = (
             (documents, read_documents(validation, network.tokenizer, watcher.logged))
@@ -55,11 +55,6 @@ class Tuning:
         bound = options.lasting | {"documents": self._sha256, "base": self.base.digest}
         self.course = Resumable(work, self.training.parts, bound, options.seed, watcher=watcher)
 
-    @property
-    def reference(self) -> str:
-        """``name:version`` of the base."""
-        return f"{self.base.name}:{self.base.version}"
-
     def train(self, offers: Offers) -> None:
         """Leave candidates in the work folder, and offer them. Raises ValueError, Stopped, Diverged."""
         self.course.resume()
@@ -72,13 +67,13 @@ class Tuning:
 
     def write(self, folder: Path) -> None:
         """See ``Trained``."""
-        self.training.write(folder, self.reference)
+        self.training.write(folder, self.base.reference)
         is_lora = isinstance(self.options, LoraOptions)
         template = (
             "" if self.training.network.tokenizer.chat_template or not self._is_chat else PLAIN_TEMPLATE
         )
         config: dict[str, Any] = {
-            "base": self.reference,
+            "base": self.base.reference,
             "base_digest": self.base.digest,
             "documents": {"count": self._documents, "sha256": self._sha256, "chat": self._is_chat},
             "rows": len(self.training.rows),
@@ -93,7 +88,7 @@ class Tuning:
         kind, family = (Kind.ADAPTER, "lora") if is_lora else (Kind.LANGUAGE_MODEL, self.base.family)
         corpus = Corpus((), f"{self._documents} {'conversations' if self._is_chat else 'texts'}", "")
         recipe = "lora_lm" if is_lora else "full_lm"
-        publish(corpus, folder, kind, family, config, {}, recipe, self.reference)
+        publish(corpus, folder, kind, family, config, {}, recipe, self.base.reference)
 
 
 def train(data: Path, base: Path, work: Path, out: Path, options: Options, pick: int = 0) -> Manifest:
@@ -102,7 +97,8 @@ def train(data: Path, base: Path, work: Path, out: Path, options: Options, pick:
     Raises ValueError, and FileExistsError for a version there is.
     """
     begin(out)
-    tuning = Tuning(data, None, base, work, options, Alone())
+    start = open_base(base, "", Kind.LANGUAGE_MODEL)
+    tuning = Tuning(data, None, start, work, options, Alone())
     tuning.train(Offers(work, Alone(), options.keep_checkpoints, options.patience))
     figures = {"training_seconds": round(tuning.course.seconds, 1)}
     return publish_best(Candidates(work), out, figures, tuning.course.curve(), pick)
@@ -113,7 +109,8 @@ def run(kind: type[Options], task: Task, watcher: Watcher) -> None:
     assert task.data is not None
     assert task.base is not None
     options = task.options(kind, checkpoint_every=task.checkpoint_every or kind.checkpoint_every)
-    tuning = Tuning(task.data, task.validation, task.base, task.work, options, watcher)
+    base = open_base(task.base, task.base_version, Kind.LANGUAGE_MODEL)
+    tuning = Tuning(task.data, task.validation, base, task.work, options, watcher)
     tuning.train(Offers(task.work, watcher))
 
 
@@ -134,19 +131,6 @@ def main(about: str | None, name: str, defaults: Options, arguments: Sequence[st
     except (ValueError, OSError, ServiceError) as error:
         options.exit(2, f"{name}: {error}\n")
     finish(manifest, chosen.out, chosen.alias)
-
-
-def _manifest_of(base: Path) -> Manifest:
-    """Of a version, or made of a directory's files."""
-    if (base / MANIFEST_NAME).exists():
-        manifest = manifest_of(base)
-    elif (base / "config.json").exists():
-        manifest = describe(base.name, "", base, "file").manifest
-    else:
-        raise ValueError(f"{base} holds no config.json: it is no folder of a language model")
-    if manifest.kind is not Kind.LANGUAGE_MODEL:
-        raise ValueError(f"{base} is a {manifest.kind}; a language model is needed")
-    return manifest
 
 
 def _sha256(learnt: Sequence[Document], held_out: Sequence[Document]) -> str:

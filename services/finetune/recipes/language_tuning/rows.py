@@ -68,7 +68,9 @@ def packed(pieces: Sequence[Piece], window: int, apart: bool) -> Rows:
     if not pieces:
         raise ValueError("the texts hold nothing to learn: a piece has two tokens at least")
     filled = [[each] for each in pieces] if apart else _filled(pieces, window)
-    rows = Rows(*(np.zeros((len(filled), window), kind) for kind in (np.int64, np.bool_, np.int64, np.int64)))
+    shape = (len(filled), window)
+    numbers = [np.zeros(shape, np.int64) for _ in range(3)]
+    rows = Rows(numbers[0], np.zeros(shape, np.bool_), numbers[1], numbers[2])
     for place, several in enumerate(filled):
         begin = 0
         for number, piece in enumerate(several, start=1):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +16,11 @@ from torch import Tensor
 
 from services.common.errors import ServiceError
 from services.common.pictures.reading import Pixels, read_picture
+from services.finetune.datasets.checking.lines import CAPTION_FILES, BadLine, caption_of, lines_of
+from services.finetune.datasets.checking.pictures import LEAST_SIDE
 from services.finetune.recipes.peeps.pictures import pictures
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
-LEAST_SIDE = 16
-"""Pixels; a smaller picture has nothing to learn from."""
 HOLDS_OUT_FROM = 5
 """With so many pictures the last one is kept to measure on."""
 
@@ -59,13 +61,15 @@ class Subject:
 
 
 def read_folder(folder: Path, warn: Callable[[str], None]) -> list[Photo]:
-    """The pictures of a folder by name, each with the text file of its name as caption.
+    """The pictures below a folder, by path, with their captions.
 
-    What cannot be used is left out, and ``warn`` told why. Raises ValueError where nothing is left.
+    A caption lies beside its picture in a text file of its name, or in a line of captions.jsonl. What cannot
+    be used is left out, and ``warn`` told why. Raises ValueError where nothing is left.
     """
-    files = sorted(folder.iterdir()) if folder.is_dir() else [folder]
-    wanted = [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
-    found = [photo for file in wanted if (photo := _read(file, warn)) is not None]
+    files = sorted(filter(Path.is_file, folder.rglob("*"))) if folder.is_dir() else [folder]
+    wanted = [file for file in files if file.suffix.lower() in SUFFIXES]
+    captions = _captions(files)
+    found = [photo for file in wanted if (photo := _read(file, captions[file], warn)) is not None]
     if not found:
         why = f"none of {len(wanted)} can be used" if wanted else "no PNG, JPEG or WebP is in it"
         raise ValueError(f"{folder} holds no picture to learn from: {why}")
@@ -83,18 +87,32 @@ def mirrored(clean: Tensor, share: float, drawn: Sequence[float]) -> Tensor:
     return torch.where(turned[:, None, None, None], clean.flip(-1), clean)
 
 
-def _read(file: Path, warn: Callable[[str], None]) -> Photo | None:
+def _captions(files: Sequence[Path]) -> defaultdict[Path, list[str]]:
+    """By the picture's path."""
+    found: defaultdict[Path, list[str]] = defaultdict(list)
+    texts = {file.with_suffix(""): file for file in files if file.suffix == ".txt"}
+    for file in files:
+        if file.name in CAPTION_FILES:
+            for _, line in lines_of(file):
+                with contextlib.suppress(BadLine):  # named in the data set's report
+                    name, caption = caption_of(line)
+                    found[file.parent / name].append(caption)
+        elif file.suffix != ".txt" and (beside := texts.get(file.with_suffix(""))):
+            found[file].append(beside.read_text(encoding="utf-8").strip())
+    return found
+
+
+def _read(file: Path, captions: Sequence[str], warn: Callable[[str], None]) -> Photo | None:
     try:
         pixels = read_picture(file.name, file.read_bytes())
     except ServiceError as error:
         warn(f"left out: {error}")
         return None
-    if min(pixels.shape[:2]) < LEAST_SIDE:
-        warn(f"left out: {file.name} is {pixels.shape[1]} x {pixels.shape[0]}, at least {LEAST_SIDE} a side")
+    height, width = pixels.shape[:2]
+    if min(height, width) < LEAST_SIDE:
+        warn(f"left out: {file.name} is {width} x {height} pixels, at least {LEAST_SIDE} a side")
         return None
-    beside = file.with_suffix(".txt")
-    caption = beside.read_text(encoding="utf-8").strip() if beside.exists() else ""
-    return Photo(file.name, pixels, (caption,) if caption else ())
+    return Photo(file.name, pixels, tuple(filter(None, captions)))
 
 
 def _square(pixels: Pixels, size: int) -> Pixels:

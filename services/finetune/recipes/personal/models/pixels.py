@@ -6,19 +6,20 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from services.common.store import Kind, Manifest
+from services.common.store import Kind
 from services.diffusion.networks.adapted import Adapted, Factors, linear_names
 from services.diffusion.networks.graphs import WEIGHTS_FILE, network_of
 from services.diffusion.networks.unet import Unet
 from services.diffusion.schedulers.levels import Levels
 from services.finetune.recipes.average import Average, halves
+from services.finetune.recipes.base import Base
 from services.finetune.recipes.choices.dreambooth import Options
 from services.finetune.recipes.device import Device
 from services.finetune.recipes.diffusion.noising import Noising
@@ -37,18 +38,20 @@ class Pixels:
 
     kind, family = Kind.ADAPTER, "lora"
 
-    def __init__(self, base: Path, manifest: Manifest, options: Options) -> None:
-        """Raises ValueError or OSError for a folder that is no such model."""
+    def __init__(self, base: Base, options: Options) -> None:
+        """Raises ValueError or OSError for a folder that is no such model, or of another size."""
         self._device = Device(options.device, options.threads)
         here = self._device.torch
-        self._base, self._reference = base, f"{manifest.name}:{manifest.version}"
-        network = self._device.place(network_of(manifest.config, base))
+        self._folder, self._reference = base.folder, base.reference
+        network = self._device.place(network_of(base.config, base.folder))
         self._config = network.config
         self.size = network.config.size
-        self._usual = cast("Mapping[str, Any]", manifest.config.get("defaults") or {})
+        if options.size not in {0, self.size}:
+            raise ValueError(f"size is {options.size}, the model's pictures have {self.size} pixels a side")
+        self._usual: Mapping[str, Any] = base.config.get("defaults") or {}
         self.described: dict[str, Any] = {"defaults": dict(self._usual), "peft_type": "LORA"}
-        self._tower = Tower(base / "text", here)
-        self._levels = Levels.of_config(json.loads((base / _LEVELS).read_text()))
+        self._tower = Tower(base.folder / "text", here)
+        self._levels = Levels.of_config(json.loads((base.folder / _LEVELS).read_text()))
         self._noising = Noising(self._levels, here)
         self.count = self._levels.count
         self._network: Unet = network
@@ -61,7 +64,7 @@ class Pixels:
         else:
             self._trained = network.requires_grad_(True)
             self.kind, self.family = Kind.DIFFUSION, "unet"
-            self.described = {"defaults": dict(self._usual), "unet": manifest.config["unet"]}
+            self.described = {"defaults": dict(self._usual), "unet": base.config["unet"]}
         self._average = Average[Factors | Unet](self._trained, options.average) if options.average else None
 
     @property
@@ -120,8 +123,8 @@ class Pixels:
         """An adapter as PEFT writes it; of the whole network, a diffusion model."""
         if self._adapted is None:
             save_file(halves(self._kept), folder / WEIGHTS_FILE)
-            shutil.copyfile(self._base / _LEVELS, folder / _LEVELS)
-            shutil.copytree(self._base / "text", folder / "text")
+            shutil.copyfile(self._folder / _LEVELS, folder / _LEVELS)
+            shutil.copytree(self._folder / "text", folder / "text")
             return
         factors = self._kept
         assert isinstance(factors, Factors)  # what is adapted has no other

@@ -22,6 +22,8 @@ class Eye:
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         """A directory of a CLIPModel with its tokenizer.json. Raises ValueError or OSError for another."""
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"clip: {folder} holds no config.json: it is no text-image embedder")
         library: Any = transformers  # typed only in part
         library.logging.disable_progress_bar()
         model = library.CLIPModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
