@@ -30,7 +30,7 @@ export PIP_CONSTRAINT := $(LOCK)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup run test test-slow test-gpu lint format protos client corpus lock clean \
-	bench-gateway bench-ngram bench-embed bench-lm bench-images eval-images bench-gan eval-gan eval-finetune freeze-protos
+	bench-gateway bench-ngram bench-embed bench-lm bench-images eval-images bench-gan eval-gan bench-finetune eval-finetune freeze-protos
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ bench-lm: setup ## Measure the language-model sampler (CORPUS=folder, ONLY=, PEE
 bench-images: setup ## Measure image generation (ONLY=, PLATFORM=host:port, REQUESTS=, QUICK=1)
 	$(BIN)/python -m tests.bench.bench_images $(if $(ONLY),--only $(ONLY)) $(if $(PLATFORM),--platform $(PLATFORM)) \
 		$(if $(REQUESTS),--requests $(REQUESTS)) $(if $(QUICK),--quick)
+
+bench-finetune: setup ## Measure the orchestration of training jobs (QUICK=1)
+	$(BIN)/python -m tests.bench.bench_finetune $(if $(QUICK),--quick)
 
 bench-gan: setup ## Measure the GAN service, then how training's pitfalls are noticed and countered (ONLY=, SEEDS=, QUICK=1)
 	$(BIN)/python -m tests.bench.bench_gan $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)

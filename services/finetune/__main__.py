@@ -49,7 +49,7 @@ class FinetuneProcess:
         database: Database,
         metrics: Metrics,
     ) -> None:
-        self._database = database
+        self.database = database
         store, owner = models.open(), f"{socket.gethostname()[:40]}-{uuid.uuid4().hex[:12]}"
         self._counter = TokenCounter(store, settings.encoding)
         self._work = Work(NAME, metrics, _QUERIES, _MAX_WAITING)
@@ -91,7 +91,7 @@ class FinetuneProcess:
         await self.datasets.worker.close()
         await self._work.close()
         await self._servicer.close()
-        self._database.close()
+        self.database.close()
 
 
 async def main() -> None:

@@ -60,7 +60,7 @@ class JobRecords:
                 return known, True
             job_id = new_job_id()
             named = replace(spec, name=spec.name or output_name(spec, job_id))
-            rows.created(connection, _fresh(tenant, job_id, named, request_id, sha256))
+            rows.created(connection, fresh(tenant, job_id, named, request_id, sha256))
             return rows.get(connection, tenant, job_id), False
 
         return self._database.write(task)
@@ -225,7 +225,8 @@ def _known(connection: Connection, tenant: str, request_id: str, sha256: str) ->
     return rows.job_of(known, connection)
 
 
-def _fresh(tenant: str, job_id: str, spec: Spec, request_id: str, sha256: str) -> dict[str, object]:
+def fresh(tenant: str, job_id: str, spec: Spec, request_id: str, sha256: str) -> dict[str, object]:
+    """The columns of a new job."""
     return {
         "tenant": tenant,
         "job_id": job_id,

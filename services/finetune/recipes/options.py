@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -132,7 +133,8 @@ def read_flags(kind: type[T], chosen: argparse.Namespace) -> T:
         try:
             values[name] = parameter.read(values[name])
         except ValueError as error:
-            raise SystemExit(f"--{name.replace('_', '-')} {error}") from None
+            sys.stderr.write(f"--{name.replace('_', '-')} {error}\n")
+            raise SystemExit(2) from None
     return kind(**values)
 
 

@@ -84,7 +84,10 @@ def test_what_was_stopped_goes_on_to_the_same_weights(loss, peeps, tmp_path, mon
     ("arguments", "said"),
     [
         (["--data", "nowhere"], "No such file or directory: 'nowhere/avatars.jsonl'"),
-        (["--data", str(HELD_OUT_FOLDER), "--loss", "wishful"], "loss is 'wishful', one of non_saturating"),
+        (
+            ["--data", str(HELD_OUT_FOLDER), "--loss", "wishful"],
+            "--loss must be non_saturating, relativistic",
+        ),
     ],
 )
 def test_what_cannot_be_done_ends_with_a_sentence(arguments, said, tmp_path, capsys):
