@@ -17,6 +17,7 @@ from gateway.openai.door import Door, Endpoint
 from gateway.openai.embeddings import EmbeddingBody, RerankBody, embeddings, rerank
 from gateway.openai.images import ImageBody, generations
 from gateway.openai.models import get_model, list_models
+from gateway.openai.responses import ResponseBody, responses
 from gateway.openai.tokens import DetokenizeBody, TokenizeBody, detokenize, tokenize
 from gateway.pipeline import Proceed
 from services.common.errors import Code, Reason, ServiceError
@@ -32,6 +33,7 @@ def routes(methods: Mapping[str, Method], pipeline: Proceed) -> list[BaseRoute]:
 
     return [
         at("chat/completions", "POST", _posted(ChatBody, chat)),
+        at("responses", "POST", _posted(ResponseBody, responses)),
         at("completions", "POST", _posted(CompletionBody, completions)),
         at("embeddings", "POST", _posted(EmbeddingBody, embeddings)),
         at("images/generations", "POST", _posted(ImageBody, generations)),
@@ -58,7 +60,8 @@ async def _no_audio(_: Mapping[str, Any], __: Caller) -> NoReturn:
 
 async def _nothing(_: Mapping[str, Any], __: Caller) -> NoReturn:
     known = (
-        "chat/completions, completions, embeddings, images/generations, rerank, tokenize, detokenize, models"
+        "chat/completions, responses, completions, embeddings, images/generations, rerank, tokenize, "
+        "detokenize, models"
     )
     raise ServiceError(
         Code.NOT_FOUND, Reason.METHOD_NOT_FOUND, f"there is no such endpoint; under /v1 there are {known}"

@@ -21,6 +21,12 @@ from services.finetune.recipes.version import Corpus, publish
 from tests.e2e.conftest import Platform
 
 CHATTY = "chatty"
+SAILOR = {
+    "type": "object",
+    "properties": {"name": {"enum": ["Ahab", "Ishmael"]}, "legs": {"type": "integer", "maximum": 9}},
+    "required": ["name", "legs"],
+    "additionalProperties": False,
+}
 _TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
 
 
@@ -132,16 +138,46 @@ def test_a_conversation_as_it_is_written(client):
 
 
 def test_a_form_is_held(client):
-    schema = {
-        "type": "object",
-        "properties": {"name": {"enum": ["Ahab", "Ishmael"]}, "legs": {"type": "integer", "maximum": 9}},
-        "required": ["name", "legs"],
-        "additionalProperties": False,
-    }
-    form = {"type": "json_schema", "json_schema": {"name": "sailor", "schema": schema, "strict": True}}
+    form = {"type": "json_schema", "json_schema": {"name": "sailor", "schema": SAILOR, "strict": True}}
     said = json.loads(ask(client, response_format=form, max_completion_tokens=60).choices[0].message.content)
     assert said["name"] in {"Ahab", "Ishmael"}
     assert said["legs"] <= 9
+
+
+def respond(client, **fields):
+    body = {"model": CHATTY, "instructions": "Be brief.", "input": "Who is Ahab?", "max_output_tokens": 12}
+    return client.responses.create(**{**body, **fields}, extra_body={"seed": 7})
+
+
+def test_a_response_is_the_conversation_in_its_newer_form(client):
+    reply = respond(client)
+    assert reply.output_text == ask(client).choices[0].message.content
+    assert (reply.status, reply.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+    assert reply.usage.output_tokens == 12
+    user = {"role": "user", "content": [{"type": "input_text", "text": "Who is Ahab?"}]}
+    assert respond(client, input=[user]).output_text == reply.output_text
+    further = [user, *(each.to_dict() for each in reply.output), {"role": "user", "content": "And then?"}]
+    assert respond(client, input=further).usage.input_tokens > reply.usage.input_tokens + 12
+
+
+def test_a_response_as_it_is_written(client):
+    whole = respond(client).output_text
+    events = list(respond(client, stream=True))
+    assert [each.sequence_number for each in events] == list(range(len(events)))
+    said = [each.delta for each in events if each.type == "response.output_text.delta"]
+    assert "".join(said) == whole == events[-1].response.output_text
+    assert [each.type for each in events if "delta" not in each.type] == [
+        *("response.created", "response.in_progress"),
+        *("response.output_item.added", "response.content_part.added"),
+        *("response.output_text.done", "response.content_part.done", "response.output_item.done"),
+        "response.incomplete",
+    ]
+
+
+def test_a_response_in_a_form(client):
+    form = {"format": {"type": "json_schema", "name": "sailor", "schema": SAILOR, "strict": True}}
+    reply = respond(client, text=form, max_output_tokens=60)
+    assert (reply.status, json.loads(reply.output_text)["name"] in {"Ahab", "Ishmael"}) == ("completed", True)
 
 
 def test_stop_strings_end_it(client):
@@ -226,6 +262,12 @@ def test_tokens_there_and_back(platform):
         ),
         (
             lambda client: ask(client, tools=[{"type": "function"}]),
+            openai.BadRequestError,
+            "UNSUPPORTED",
+            None,
+        ),
+        (
+            lambda client: respond(client, previous_response_id="resp_1"),
             openai.BadRequestError,
             "UNSUPPORTED",
             None,
