@@ -16,6 +16,7 @@ from gateway.methods import Method
 from gateway.openai import errors
 from gateway.openai.answer import Answer, Events, Json
 from gateway.openai.caller import Caller
+from gateway.openai.form import MEDIA_TYPE, read_form
 from gateway.pipeline import Proceed
 from gateway.routes.body import CallerLeft, read_json
 from gateway.routes.deadline import timeout_from
@@ -62,7 +63,11 @@ async def _given(request: Request, reply: _Reply) -> Mapping[str, Any]:
     if refusal := form_refusal(request):
         reply.status = 415
         raise refusal
-    return await read_json(request)
+    return await (read_form if _is_form(request) else read_json)(request)
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").startswith(MEDIA_TYPE)
 
 
 class _Reply:

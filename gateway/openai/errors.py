@@ -17,7 +17,7 @@ _TYPES = {
 }
 _INNER = re.compile(r"^(?:sampling|stopping|structured|options|chat)\.")
 """Messages inside a request of ours whose fields stand at the top in OpenAI's."""
-_NAMES = {"prompt_ids": "prompt", "inputs": "input", "json_schema": "response_format"}
+_NAMES = {"prompt_ids": "prompt", "inputs": "input", "json_schema": "response_format", "init_image": "image"}
 
 
 def body(status: status_pb2.Status, http: int | None = None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from gateway.openai.chat import ChatBody, chat
 from gateway.openai.completions import CompletionBody, completions
 from gateway.openai.door import Door, Endpoint
 from gateway.openai.embeddings import EmbeddingBody, RerankBody, embeddings, rerank
-from gateway.openai.images import ImageBody, generations
+from gateway.openai.images import EditBody, ImageBody, edits, generations
 from gateway.openai.models import get_model, list_models
 from gateway.openai.responses import ResponseBody, responses
 from gateway.openai.tokens import DetokenizeBody, TokenizeBody, detokenize, tokenize
@@ -37,6 +37,7 @@ def routes(methods: Mapping[str, Method], pipeline: Proceed) -> list[BaseRoute]:
         at("completions", "POST", _posted(CompletionBody, completions)),
         at("embeddings", "POST", _posted(EmbeddingBody, embeddings)),
         at("images/generations", "POST", _posted(ImageBody, generations)),
+        at("images/edits", "POST", _posted(EditBody, edits)),
         at("rerank", "POST", _posted(RerankBody, rerank)),
         at("tokenize", "POST", _posted(TokenizeBody, tokenize)),
         at("detokenize", "POST", _posted(DetokenizeBody, detokenize)),
@@ -60,8 +61,8 @@ async def _no_audio(_: Mapping[str, Any], __: Caller) -> NoReturn:
 
 async def _nothing(_: Mapping[str, Any], __: Caller) -> NoReturn:
     known = (
-        "chat/completions, responses, completions, embeddings, images/generations, rerank, tokenize, "
-        "detokenize, models"
+        "chat/completions, responses, completions, embeddings, images/generations, images/edits, "
+        "rerank, tokenize, detokenize, models"
     )
     raise ServiceError(
         Code.NOT_FOUND, Reason.METHOD_NOT_FOUND, f"there is no such endpoint; under /v1 there are {known}"

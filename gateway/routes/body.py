@@ -29,13 +29,14 @@ class CallerLeft(Exception):
 
 async def read_json(request: Request) -> dict[str, Any]:
     """The body as a JSON object. Raises ServiceError naming what is wrong, and where."""
-    body = await _read(request)
+    body = await read_bytes(request)
     if len(body) < _LARGE:
         return parse(body)
     return await asyncio.to_thread(parse, body)
 
 
-async def _read(request: Request) -> bytes:
+async def read_bytes(request: Request) -> bytes:
+    """The whole body. Raises ServiceError for one that is too large or too slow, CallerLeft."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > _DISCARDED:
         raise too_large(f"the body has {declared} bytes")

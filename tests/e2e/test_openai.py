@@ -232,6 +232,31 @@ def test_images_as_they_come(client):
     assert len({each.b64_json for each in partial}) == 3
 
 
+def test_a_picture_is_painted_anew_where_its_mask_is_open(client):
+    before = opened(paint(client).data[0]).convert("RGB")
+    mask = Image.new("RGBA", before.size, (0, 0, 0, 255))
+    mask.paste((0, 0, 0, 0), (0, 0, 32, 16))  # the upper half
+    files = {"image": ("a.png", as_png(before)), "mask": ("mask.png", as_png(mask))}
+    body = {"model": "peeps-diffusion", "prompt": "a person with a blue hat", "n": 2, "size": "32x32"}
+    reply = client.images.edit(**files, **body, extra_body={"seed": 3, "steps": 8})
+    assert len(reply.data) == 2
+    for each in reply.data:
+        was, after = np.asarray(before), np.asarray(opened(each).convert("RGB"))
+        assert (after[16:] == was[16:]).all()
+        assert (after[:16] != was[:16]).any()
+    *partial, last = client.images.edit(
+        **files, **body, stream=True, partial_images=1, extra_body={"seed": 3}
+    )
+    assert partial[0].type == "image_edit.partial_image"
+    assert last.type == "image_edit.completed"
+
+
+def as_png(picture):
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
 def test_documents_are_ranked(platform):
     documents = ["Bread is baked.", "Jupiter is the biggest planet."]
     body = {"model": "minilm", "query": "Which planet is the largest?", "documents": documents}
@@ -271,6 +296,12 @@ def test_tokens_there_and_back(platform):
             openai.BadRequestError,
             "UNSUPPORTED",
             None,
+        ),
+        (
+            lambda client: client.images.edit(model="peeps-diffusion", image=b"no picture", prompt="a"),
+            openai.BadRequestError,
+            "INVALID_FIELD",
+            "image",
         ),
         (lambda client: paint(client, size="512x512"), openai.BadRequestError, "INVALID_FIELD", "size"),
         (
