@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.openai.answer import Answer, Events
+from gateway.openai.body import Count
 from gateway.openai.caller import Caller
 from gateway.openai.drawn import (
     GENERATE,
@@ -81,11 +82,11 @@ class ChatBody(Sampled):
         "web_search_options": "nothing is looked up",
     }
 
-    messages: list[Message]
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    messages: list[Message] = Field(min_length=1, max_length=1024)
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
     logprobs: bool = False
-    top_logprobs: int | None = Field(None, ge=0)
+    top_logprobs: int | None = Field(None, ge=0, le=50)
     response_format: ResponseFormat | None = None
     modalities: list[Literal["text"]] | None = None
 
@@ -95,8 +96,6 @@ def request_of(body: ChatBody) -> v1.GenerateRequest:
     request = base_request(body, body.max_completion_tokens or body.max_tokens)
     for message in body.messages:
         request.chat.messages.add(role=_ROLES.get(message.role, message.role), content=message.text)
-    if not body.messages:
-        request.chat.SetInParent()
     request.logprobs = body.logprobs
     request.top_logprobs = body.top_logprobs or 0
     form = body.response_format

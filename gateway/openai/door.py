@@ -22,7 +22,7 @@ from gateway.routes.body import CallerLeft, read_json
 from gateway.routes.deadline import timeout_from
 from gateway.routes.errors import http_status, retry_after, status_of
 from gateway.routes.http import form_refusal, metadata_of, while_connected
-from services.common.errors import ServiceError
+from services.common.errors import ServiceError, unsupported
 from services.common.rpc.interceptors import REQUEST_ID_KEY, internal_error, request_id_from
 
 Endpoint: TypeAlias = "Callable[[Mapping[str, Any], Caller], Awaitable[Answer]]"
@@ -34,8 +34,11 @@ _logger = logging.getLogger("pequod.gateway")
 class Door:
     """An ASGI endpoint."""
 
-    def __init__(self, endpoint: Endpoint, methods: Mapping[str, Method], pipeline: Proceed) -> None:
-        self._endpoint = endpoint
+    def __init__(
+        self, endpoint: Endpoint, methods: Mapping[str, Method], pipeline: Proceed, verb: str = ""
+    ) -> None:
+        """``verb``: the one HTTP method that it takes; empty: any."""
+        self._endpoint, self._verb = endpoint, verb
         self._methods, self._pipeline = methods, pipeline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,6 +47,8 @@ class Door:
         request_id = request_id_from(request.headers.items())
         reply = _Reply(send, request_id)
         try:
+            if self._verb not in {"", request.method}:
+                raise reply.not_allowed(self._verb, request)
             value = await _given(request, reply)
             remaining, metadata = timeout_from(request.headers), metadata_of(request, request_id)
             caller = Caller(self._methods, self._pipeline, metadata, request_id, remaining)
@@ -79,6 +84,12 @@ class _Reply:
         self._headers = [(REQUEST_ID_KEY.encode(), request_id.encode())]
         self._started = False
         self.status: int | None = None
+
+    def not_allowed(self, verb: str, request: Request) -> ServiceError:
+        """405, with what is allowed."""
+        self.status = 405
+        self._headers.append((b"allow", verb.encode()))
+        return unsupported(f"{request.url.path} takes {verb}, not {request.method}")
 
     async def answer(self, answering: Awaitable[Answer]) -> None:
         """One object, or events as they come."""

@@ -58,8 +58,8 @@ class ImageBody(Body):
     stream: bool = False
     partial_images: int = Field(0, ge=0, le=3)
     seed: int | None = Field(None, ge=0, lt=2**64)
-    steps: int | None = Field(None, ge=1)
-    guidance_scale: float | None = None
+    steps: int | None = Field(None, ge=1, le=1000)
+    guidance_scale: float | None = Field(None, ge=0, le=50)
     negative_prompt: str = ""
 
 
@@ -72,7 +72,7 @@ class EditBody(ImageBody):
 
     image: bytes | list[bytes]
     mask: bytes | None = None
-    strength: float | None = None
+    strength: float | None = Field(None, gt=0, le=1)
 
 
 async def generations(body: ImageBody, caller: Caller) -> Answer:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping
 from itertools import count
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.openai.answer import Answer, Events
-from gateway.openai.body import Body
+from gateway.openai.body import Body, Count
 from gateway.openai.caller import Caller
 from gateway.openai.drawn import GENERATE, GENERATE_STREAM, finish_reason, schema_text, streamed
 from pequod.common.v1 import Usage
@@ -23,7 +23,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
 
 
-class TextPart(_Part):
+class SaidPart(_Part):
     """A piece of a message."""
 
     type: Literal["input_text", "output_text"]
@@ -37,7 +37,7 @@ class Item(_Part):
 
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | list[SaidPart]
     id: str = ""
     status: str = ""
     phase: str | None = None
@@ -77,11 +77,11 @@ class ResponseBody(Body):
         "reasoning": "models here do not reason apart from their answer",
     }
 
-    input: str | list[Item]
+    input: Annotated[str | list[Item], Field(min_length=1)]
     instructions: str = ""
-    max_output_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = None
-    top_p: float | None = None
+    max_output_tokens: Count | None = None
+    temperature: float | None = Field(None, ge=0, le=100)
+    top_p: float | None = Field(None, gt=0, le=1)
     text: TextOptions | None = None
     stream: bool = False
     truncation: Literal["auto", "disabled"] = "disabled"

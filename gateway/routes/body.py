@@ -79,6 +79,8 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _malformed(f"the body must be a JSON object, not {_kind(value)}")
     _check_depth(value)
+    if "\\ud" in text.lower():
+        _check_characters(value)
     return value
 
 
@@ -103,6 +105,17 @@ def _check_depth(value: Any) -> None:
         if not level:
             return
     raise _too_deep()
+
+
+def _check_characters(value: Any) -> None:
+    """Raise for half of a pair of escapes, which is no character."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise _malformed(
+            f"{half} is half of a pair that stands for a character, and its other half is missing"
+        ) from None
 
 
 def _children(value: Any) -> list[Any]:
