@@ -30,7 +30,7 @@ export PIP_CONSTRAINT := $(LOCK)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup run test test-slow test-gpu lint format protos client corpus lock clean \
-	bench-gateway bench-ngram bench-embed bench-lm bench-images eval-images bench-gan eval-gan freeze-protos
+	bench-gateway bench-ngram bench-embed bench-lm bench-images eval-images bench-gan eval-gan eval-finetune freeze-protos
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -127,6 +127,10 @@ eval-gan: setup ## Measure what peeps-gan makes beside peeps-diffusion (DATA=fol
 	$(BIN)/python -m tests.bench.eval_gan $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data $(DATA)) \
 		$(if $(COUNT),--count $(COUNT)) $(if $(PAINTED),--painted $(PAINTED)) $(if $(JSON),--json $(JSON)) \
 		$(if $(CONTACT),--contact $(CONTACT))
+
+eval-finetune: setup ## Measure personal fine-tunes of peeps-diffusion on five persons (COUNT=, STEPS=, THREADS=, JSON=, CONTACT=file)
+	$(BIN)/python -m tests.bench.eval_finetune $(if $(COUNT),--count $(COUNT)) $(if $(STEPS),--steps $(STEPS)) \
+		$(if $(THREADS),--threads $(THREADS)) $(if $(JSON),--json $(JSON)) $(if $(CONTACT),--contact $(CONTACT))
 
 freeze-protos: setup ## Freeze the contract of the areas that are served (after a breaking check)
 	$(BUF) breaking protos --against $(FROZEN)

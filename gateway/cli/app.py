@@ -13,8 +13,10 @@ from gateway.cli import (
     datasets,
     embed,
     face,
+    finetune,
     image,
     inspection,
+    jobs,
     models,
     output,
     platform,
@@ -47,9 +49,11 @@ def build() -> typer.Typer:
     app.command("face")(face.face)
     app.command("upscale")(image.upscale)
     app.command("ladder")(image.ladder)
+    app.command("finetune")(finetune.finetune)
     app.add_typer(words.app, name="words")
     app.add_typer(models.app, name="models")
     app.add_typer(datasets.app, name="datasets")
+    app.add_typer(jobs.app, name="jobs")
     return app
 
 

@@ -72,10 +72,12 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    name: str
-    kind: DatasetKind.ValueType
-    bad_files: BadFilePolicy.ValueType
+class Wanted:
+    """What is said of a data set that is sent."""
+
+    name: str = ""
+    kind: DatasetKind.ValueType = DATASET_KIND_UNSPECIFIED
+    bad_files: BadFilePolicy.ValueType = BAD_FILE_POLICY_SKIP
 
 
 @app.command()
@@ -93,13 +95,9 @@ def upload(
 ) -> None:
     """Send files, wait for their check, and show what it found. Run again, it goes on where it broke off."""
     bad_files = BAD_FILE_POLICY_REFUSE if strict else BAD_FILE_POLICY_SKIP
-    wanted = _Wanted(name, _KINDS[kind], bad_files)
+    wanted = Wanted(name, _KINDS[kind], bad_files)
     with connect() as client:
-        if "://" in path:
-            dataset_id = _import(client, path, wanted, as_json)
-        else:
-            dataset_id = _upload(client, Path(path), wanted, as_json)
-        reply = _checked(client, dataset_id, as_json)
+        reply = bring(client, path, wanted, as_json)
     _show(reply, as_json)
     if reply.dataset.state == DATASET_STATE_FAILED:
         raise typer.Exit(1)
@@ -144,7 +142,16 @@ def rm(dataset_id: DatasetId, as_json: output.Json = False) -> None:
     output.note(f"{dataset_id} is deleted; {output.size(reply.freed_bytes)} freed")
 
 
-def _upload(client: Client, path: Path, wanted: _Wanted, as_json: bool) -> str:
+def bring(client: Client, path: str, wanted: Wanted, quiet: bool) -> GetDatasetResponse:
+    """The data set of a path or a URI, once its check has ended; bars are shown unless ``quiet``."""
+    if "://" in path:
+        dataset_id = _import(client, path, wanted, quiet)
+    else:
+        dataset_id = _upload(client, Path(path), wanted, quiet)
+    return _checked(client, dataset_id, quiet)
+
+
+def _upload(client: Client, path: Path, wanted: Wanted, as_json: bool) -> str:
     """Send the files of ``path``; returns the data set's id."""
     with _bars(as_json) as bars:
         try:
@@ -157,7 +164,7 @@ def _upload(client: Client, path: Path, wanted: _Wanted, as_json: bool) -> str:
         return send(client, start_of(files, name, wanted.kind, wanted.bad_files), files, bars)
 
 
-def _import(client: Client, uri: str, wanted: _Wanted, as_json: bool) -> str:
+def _import(client: Client, uri: str, wanted: Wanted, as_json: bool) -> str:
     request = ImportDatasetRequest(
         request_id=str(uuid.uuid4()),
         uri=uri,

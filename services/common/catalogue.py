@@ -58,8 +58,8 @@ SERVICES: tuple[ServiceEntry, ...] = (
         name="finetune",
         port=50065,
         side_port=9065,
-        grpc_services=("pequod.finetune.v1.DatasetService",),
-        proto_modules=("pequod.finetune.v1.dataset_pb2",),
+        grpc_services=("pequod.finetune.v1.DatasetService", "pequod.finetune.v1.FineTuneService"),
+        proto_modules=("pequod.finetune.v1.dataset_pb2", "pequod.finetune.v1.finetune_pb2"),
         has_models=False,
     ),
 )

@@ -31,6 +31,7 @@ class Metrics:
         self._declare_images()
         self._declare_projections()
         self._declare_datasets()
+        self._declare_jobs()
         self._declare_gateway()
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
@@ -120,6 +121,19 @@ class Metrics:
         self.datasets = self._counter("datasets", "Data sets whose check ended: ready or failed.", "outcome")
         self.upload_bytes = self._counter("upload_bytes", "Bytes received by uploads.", "service").labels(
             self.service
+        )
+
+    def _declare_jobs(self) -> None:
+        self.jobs = self._gauge("jobs", "Training jobs that have not ended, by where they stand.", "state")
+        self.jobs_ended = self._counter("jobs_ended", "Training jobs that ended.", "recipe", "outcome")
+        self.job_seconds = self._histogram(
+            "job_seconds",
+            "Seconds from a training job's first step to its end, pauses included.",
+            "recipe",
+            buckets=(1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 4 * 3600.0, 24 * 3600.0, 168 * 3600.0),
+        )
+        self.deliveries = self._counter(
+            "deliveries", "Attempts to tell a webhook: heard, unheard or given_up.", "outcome"
         )
 
     def _declare_gateway(self) -> None:

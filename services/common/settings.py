@@ -55,6 +55,21 @@ def variables(cls: type[Any], service: str = "") -> dict[str, str]:
     return {meta["env"]: meta["help"] for _, meta in _described(cls, service)}
 
 
+def to_environment(settings: Any, service: str = "") -> dict[str, str]:
+    """The variables that ``from_environment`` makes the same settings from, for a child process."""
+    return {
+        meta["env"]: _written(getattr(settings, name)) for name, meta in _described(type(settings), service)
+    }
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
+
+
 def _described(cls: type[Any], service: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for field in dataclasses.fields(cls):
         if "env" in field.metadata:

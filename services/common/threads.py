@@ -62,10 +62,15 @@ def cap_threads(threads: int) -> None:
     """
     if threads < 1:
         raise ValueError(f"threads={threads}: at least 1 is needed")
-    os.environ.update(dict.fromkeys(_VARIABLES, str(threads)))
+    os.environ.update(thread_variables(threads))
     threadpool_limits(limits=threads)
     _cap_torch(threads)
     log.info("threads capped", extra={"threads": threads, "cores": available_cores()})
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """The environment of a process that is to have so many threads."""
+    return dict.fromkeys(_VARIABLES, str(threads))
 
 
 def _cap_torch(threads: int) -> None:

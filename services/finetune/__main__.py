@@ -9,12 +9,12 @@ import uuid
 
 import grpc.aio
 
-from pequod.finetune.v1 import add_DatasetServiceServicer_to_server
+from pequod.finetune.v1 import add_DatasetServiceServicer_to_server, add_FineTuneServiceServicer_to_server
 from services.common.catalogue import SERVICES, entry
 from services.common.metrics import Metrics
 from services.common.rpc.process import run
 from services.common.rpc.server import serve, server_settings
-from services.common.settings import from_environment
+from services.common.settings import from_environment, to_environment
 from services.common.store.settings import StoreSettings
 from services.common.threads import cap_threads, threads_for
 from services.common.work import Work
@@ -25,7 +25,12 @@ from services.finetune.datasets.importing.source import Allowed
 from services.finetune.datasets.service import Datasets, Limits
 from services.finetune.datasets.serving.servicer import DatasetServicer
 from services.finetune.datasets.storage.content import open_content
+from services.finetune.jobs.service import Jobs, Parts
+from services.finetune.jobs.serving.servicer import FineTuneServicer
+from services.finetune.orchestrator.executors.children import Children
+from services.finetune.orchestrator.settings import JobSettings
 from services.finetune.settings import FinetuneSettings
+from services.finetune.webhooks.addresses import Addresses
 
 NAME = "finetune"
 _QUERIES = 4
@@ -37,10 +42,16 @@ class FinetuneProcess:
     """The parts of the service put together; ``services.common.rpc.server`` gives it its life."""
 
     def __init__(
-        self, settings: FinetuneSettings, models: StoreSettings, database: Database, metrics: Metrics
+        self,
+        settings: FinetuneSettings,
+        jobs: JobSettings,
+        models: StoreSettings,
+        database: Database,
+        metrics: Metrics,
     ) -> None:
         self._database = database
-        self._counter = TokenCounter(models.open(), settings.encoding)
+        store, owner = models.open(), f"{socket.gethostname()[:40]}-{uuid.uuid4().hex[:12]}"
+        self._counter = TokenCounter(store, settings.encoding)
         self._work = Work(NAME, metrics, _QUERIES, _MAX_WAITING)
         self.datasets = Datasets(
             database,
@@ -50,22 +61,33 @@ class FinetuneProcess:
             Allowed(models.file_roots, settings.import_from),
             self._counter.load,
             metrics,
-            owner=f"{socket.gethostname()[:40]}-{uuid.uuid4().hex[:12]}",
+            owner=owner,
         )
+        variables = {**to_environment(settings), **to_environment(models), **to_environment(jobs)}
+        variables |= database.environment
+        parts = Parts(database, self.datasets.records, store, settings.work, Addresses(jobs.private_webhooks))
+        self.store = store
+        self.jobs = Jobs(parts, jobs, Children(jobs, variables), metrics, owner)
+        self._jobs_servicer = FineTuneServicer(self.jobs, self._work)
         self._servicer = DatasetServicer(self.datasets, self._work)
 
     def register(self, server: grpc.aio.Server) -> tuple[str, ...]:
-        """Add the servicer."""
+        """Add the servicers."""
         add_DatasetServiceServicer_to_server(self._servicer, server)
+        add_FineTuneServiceServicer_to_server(self._jobs_servicer, server)
         return entry(NAME).grpc_services
 
     async def start(self) -> None:
         """Find the encoding, take up what a process before left unfinished."""
         await self._counter.find()
         self.datasets.worker.start()
+        self.jobs.orchestrator.start()
+        self.jobs.sender.start()
 
     async def close(self) -> None:
         """Let go of the work, then of the database."""
+        await self.jobs.orchestrator.close()
+        await self.jobs.sender.close()
         await self.datasets.worker.close()
         await self._work.close()
         await self._servicer.close()
@@ -78,7 +100,8 @@ async def main() -> None:
     settings = from_environment(FinetuneSettings, os.environ)
     models = from_environment(StoreSettings, os.environ)
     database = from_environment(DatabaseSettings, os.environ).open()
-    process = FinetuneProcess(settings, models, database, metrics)
+    jobs = from_environment(JobSettings, os.environ)
+    process = FinetuneProcess(settings, jobs, models, database, metrics)
     await serve(process, server_settings(entry(NAME), os.environ), metrics)
 
 

@@ -8,16 +8,15 @@ import dataclasses
 from collections.abc import AsyncIterator
 from typing import Any
 
-from google.protobuf import json_format
-
 from pequod.common.v1 import Progress, Usage
 from pequod.model import v1 as pb
 from services.common.errors import Code, Reason, ServiceError, invalid, unsupported
 from services.common.residency import ModelManager, Standing, State
 from services.common.residency.export import Exported, Exporter
+from services.common.rpc.model_messages import kind_of, model_message
 from services.common.rpc.paging import page_of
 from services.common.rpc.usage import Context, accepted
-from services.common.store import Kind, ModelVersion
+from services.common.store import ModelVersion
 
 _FORMATS = {
     pb.EXPORT_FORMAT_ONNX: "onnx",
@@ -40,7 +39,7 @@ class ModelServicer(pb.ModelServiceServicer):
         _check_enum("kind", request.kind, pb.ModelKind)
         versions = await self._manager.list_versions()
         if request.kind:
-            versions = [v for v in versions if _kind(v) == request.kind]
+            versions = [v for v in versions if kind_of(v) == request.kind]
         page, next_token = page_of(versions, request.page_size, request.page_token)
         return pb.ListModelsResponse(
             models=[self._model(version) for version in page], next_page_token=next_token, usage=Usage()
@@ -120,32 +119,11 @@ class ModelServicer(pb.ModelServiceServicer):
         yield _export_reply(work.result(), version)
 
     def _model(self, version: ModelVersion) -> pb.Model:
-        manifest = version.manifest
         standing = self._manager.standing(version)
-        model = pb.Model(
-            name=version.name,
-            version=version.version,
-            kind=_kind(version),
-            family=manifest.family,
-            state=_state(standing),
-            memory_bytes=standing.memory_bytes or manifest.size_bytes,
-            aliases=version.aliases,
-            service=self._service,
-            files=[pb.ModelFile(**entry.model_dump()) for entry in manifest.files],
-            inputs=[pb.TensorSpec(**spec.model_dump()) for spec in manifest.inputs],
-            outputs=[pb.TensorSpec(**spec.model_dump()) for spec in manifest.outputs],
-            license=manifest.license,
-            training_data=manifest.training_data,
-            recipe=manifest.recipe,
-            parent=manifest.parent,
-            metrics=manifest.metrics,
-            error=standing.error,
-            digest=version.digest,
-            tenant=manifest.tenant,
-            layer=version.layer,
-        )
-        json_format.ParseDict(manifest.model_dump(mode="json")["config"], model.config)
-        model.create_time.FromDatetime(manifest.created)
+        model = model_message(version)
+        model.state = _state(standing)
+        model.memory_bytes = standing.memory_bytes or version.manifest.size_bytes
+        model.service, model.error = self._service, standing.error
         return model
 
     def _event(self, version: ModelVersion, standing: Standing) -> pb.WatchModelResponse:
@@ -213,10 +191,6 @@ def _required(reference: str) -> str:
 def _check_enum(field: str, value: int, enum: Any) -> None:
     if value not in enum.values():
         raise invalid(field, f"{value} is no value of {enum.DESCRIPTOR.full_name}")
-
-
-def _kind(version: ModelVersion) -> pb.ModelKind.ValueType:
-    return pb.ModelKind.Value(f"MODEL_KIND_{Kind(version.manifest.kind).name}")
 
 
 def _state(standing: Standing) -> pb.ModelState.ValueType:

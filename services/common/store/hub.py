@@ -143,6 +143,11 @@ def describe(name: str, version: str, folder: Path, layer: str) -> ModelVersion:
     return ModelVersion(manifest, layer)
 
 
+def kind_of(name: str, folder: Path) -> tuple[Kind, str]:
+    """Kind and family of a Hugging Face directory; no file of weights is read. Raises NOT_FOUND."""
+    return _kind(*_config(name, folder))
+
+
 def _files(name: str, names: list[str]) -> list[str]:
     """Those that the model is made of, after a look for pickles."""
     if INDEX_FILE in names:

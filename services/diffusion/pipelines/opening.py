@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,26 @@ from services.diffusion.pipelines.parts.texts import Encoder, Tokenizer
 from services.diffusion.pipelines.pipeline import Pipeline, Reader
 from services.diffusion.pipelines.placement import Placement
 from services.diffusion.pipelines.stable_diffusion import ClipReader, TwoClipReader, ask_unet
+from services.diffusion.schedulers.levels import Levels
 
 FLUX_PLACES = 128
 """A side of the latents trained on, which no config says."""
 FLUX_TOKENS = {True: 512, False: 256}
 """T5's of Flux dev and schnell."""
 _LARGEST = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a pipeline is put together from."""
+
+    network: Any
+    asks: Network
+    """Asks ``network``."""
+    reader: Reader
+    pictures: Pictures
+    traits: Traits
+    levels: Levels
 
 
 def open_pipeline(path: Path, placement: Placement, name: str) -> Model:
@@ -43,17 +58,25 @@ def open_pipeline(path: Path, placement: Placement, name: str) -> Model:
         return _open(directory, placement, place, name)
 
 
-def _open(directory: Directory, placement: Placement, place: Place, name: str) -> Pipeline:
+def open_parts(directory: Directory, place: Place) -> Parts:
+    """The components of a pipeline; the network is still on the CPU."""
     with quiet():
         network = load_network(directory, place.dtype)
         pictures = Pictures(_diffusers("AutoencoderKL", directory, "vae", place.dtype), place)
         reader = _reader(directory, place, network)
-    loras = Loras(name, network, placement.ranks, place, reader.sizes) if placement.ranks else None
-    place_network(network, place)
-    denoiser = TorchDenoiser(_asks(directory, network), place, loras)
+    asks = partial(ask_transformer if directory.network == "transformer" else ask_unet, network)
     traits = _traits(directory, network, pictures.factor)
     levels = levels_of(directory.architecture, directory.config("scheduler"))
-    pipeline = Pipeline(name, traits, levels, denoiser, loras, reader, pictures)
+    return Parts(network, asks, reader, pictures, traits, levels)
+
+
+def _open(directory: Directory, placement: Placement, place: Place, name: str) -> Pipeline:
+    parts = open_parts(directory, place)
+    network, reader = parts.network, parts.reader
+    loras = Loras(name, network, placement.ranks, place, reader.sizes) if placement.ranks else None
+    place_network(network, place)
+    denoiser = TorchDenoiser(parts.asks, place, loras)
+    pipeline = Pipeline(name, parts.traits, parts.levels, denoiser, loras, reader, parts.pictures)
     on_cpu = place.device.type == "cpu"
     is_exact = on_cpu if placement.exact is None else placement.exact
     denoiser.measure(_example(pipeline), placement.seconds, placement.rows, is_exact)
@@ -85,10 +108,6 @@ def sample_size(unet: Any) -> tuple[int, int]:
     """Height and width of the latents trained on."""
     size = unet.config.sample_size
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-
-
-def _asks(directory: Directory, network: Any) -> Network:
-    return partial(ask_transformer if directory.network == "transformer" else ask_unet, network)
 
 
 def _reader(directory: Directory, place: Place, network: Any) -> Reader:

@@ -155,6 +155,8 @@ JOBS = Table(
     Column("lease_owner", String(64)),
     Column("lease_until", Instant),
     Column("epoch", Integer, nullable=False),
+    # Reports that this epoch's worker has written: one that it repeats is known.
+    Column("reports", Integer, nullable=False, server_default="0"),
     # What the executor calls the run of this epoch.
     Column("handle", Text, nullable=False),
     CheckConstraint(
@@ -176,4 +178,60 @@ JOB_EVENTS = Table(
     Column("kind", String(16), nullable=False),
     Column("data", JSON, nullable=False),
     ForeignKeyConstraint(["tenant", "job_id"], ["jobs.tenant", "jobs.job_id"], ondelete="CASCADE"),
+)
+
+CHECKPOINTS = Table(
+    "checkpoints",
+    METADATA,
+    Column("tenant", String(128), primary_key=True),
+    Column("job_id", String(32), primary_key=True),
+    Column("checkpoint_id", String(64), primary_key=True),
+    Column("step", BigInteger, nullable=False),
+    # 0: not ranked.
+    Column("rank", Integer, nullable=False),
+    Column("scores", JSON, nullable=False),
+    Column("veto_reason", Text, nullable=False),
+    Column("best", Boolean, nullable=False),
+    Column("promoted", Boolean, nullable=False),
+    Column("previews", JSON, nullable=False),
+    # 0: its files are gone, the scores are kept.
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    ForeignKeyConstraint(["tenant", "job_id"], ["jobs.tenant", "jobs.job_id"], ondelete="CASCADE"),
+)
+
+# The version of a model that a checkpoint becomes: set aside first, so that it is one whoever publishes it.
+PROMOTIONS = Table(
+    "promotions",
+    METADATA,
+    Column("tenant", String(128), primary_key=True),
+    Column("job_id", String(32), primary_key=True),
+    Column("checkpoint_id", String(64), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("version", String(64), nullable=False),
+    Column("manifest", JSON, nullable=False),
+    # The alias that moved with it, and what it named before.
+    Column("alias", String(64), nullable=False),
+    Column("previous_version", String(64), nullable=False),
+    Column("published", Boolean, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    ForeignKeyConstraint(["tenant", "job_id"], ["jobs.tenant", "jobs.job_id"], ondelete="CASCADE"),
+    Index("uq_promotions_version", "name", "version", unique=True),
+)
+
+# What a webhook is still to be told; outlives its job.
+DELIVERIES = Table(
+    "deliveries",
+    METADATA,
+    Column("delivery_id", String(36), primary_key=True),
+    Column("tenant", String(128), nullable=False),
+    Column("job_id", String(32), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Index("ix_deliveries_due_at", "due_at"),
 )

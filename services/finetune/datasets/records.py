@@ -154,7 +154,9 @@ def hold(connection: Connection, tenant: str, dataset_id: str, holder: str) -> D
     if dataset.state is not State.READY:
         raise not_ready(dataset_id, dataset.state.value, dataset.error)
     row = {"tenant": tenant, "dataset_id": dataset_id, "holder": holder}
-    connection.execute(insert(DATASET_HOLDS).values(row))
+    held = select(DATASET_HOLDS.c.holder).filter_by(**row)
+    if connection.execute(held).first() is None:
+        connection.execute(insert(DATASET_HOLDS).values(row))
     return dataset
 
 
@@ -162,6 +164,12 @@ def let_go(connection: Connection, tenant: str, dataset_id: str, holder: str) ->
     """Undo ``hold``; nothing happens when it was undone before."""
     held = (DATASET_HOLDS.c.tenant == tenant) & (DATASET_HOLDS.c.dataset_id == dataset_id)
     connection.execute(delete(DATASET_HOLDS).where(held, DATASET_HOLDS.c.holder == holder))
+
+
+def let_go_of_all(connection: Connection, tenant: str, holder: str) -> None:
+    """Undo every ``hold`` of ``holder``."""
+    mine = (DATASET_HOLDS.c.tenant == tenant) & (DATASET_HOLDS.c.holder == holder)
+    connection.execute(delete(DATASET_HOLDS).where(mine))
 
 
 def described(options: Options) -> dict[str, Any]:

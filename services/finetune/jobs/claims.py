@@ -7,11 +7,12 @@ its job over matches nothing when it wakes, and is told so (``Fenced``). All tim
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy.sql import ColumnElement
 
 from services.finetune.database.clock import now
 from services.finetune.database.database import Database
@@ -20,9 +21,11 @@ from services.finetune.jobs import rows
 from services.finetune.jobs.job import Happening, Job, JobError, Kind, Progress
 from services.finetune.jobs.states import ACTIVE, ENDED, State
 
+T = TypeVar("T")
+
 LEASE_SECONDS = 30.0
 """For which a job is its worker's without a heartbeat."""
-_MOST_VAIN = 3
+MOST_VAIN = 5
 """Attempts that end without one step done; after them a job is not tried again."""
 _OVER: Mapping[str, Any] = {
     "lease_owner": None,
@@ -67,6 +70,10 @@ class Report:
     progress: Progress | None = None
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Other columns, for example ``best_checkpoint_id``."""
+    also: Callable[[Connection], None] | None = None
+    """What else is written in the same transaction; may raise ServiceError, and nothing is written then."""
+    number: int = 0
+    """1, 2, 3 … within a claim: one that was written before is not written again. 0: not counted."""
 
 
 class Claims:
@@ -108,11 +115,13 @@ class Claims:
 
         return self._database.write(task)
 
-    def heartbeat(self, claim: Claim) -> Wishes:
-        """Keep the lease; hear what is wanted. Raises Fenced."""
+    def heartbeat(self, claim: Claim, report: Report | None = None) -> Wishes:
+        """Keep the lease, with what there is to say meanwhile; hear what is wanted. Raises Fenced."""
 
         def task(connection: Connection) -> Wishes:
             found = self._mine(connection, claim)
+            if report is not None:
+                self._write(connection, found, report)
             mine = rows.this(found["tenant"], found["job_id"])
             connection.execute(update(JOBS).where(mine).values(lease_until=now(self._seconds)))
             return Wishes(bool(found["cancel_requested"]), bool(found["pause_requested"]))
@@ -128,22 +137,47 @@ class Claims:
 
         def task(connection: Connection) -> Job:
             found = self._mine(connection, claim)
-            rows.change(
-                connection, found, _columns(report, found), report.happened, report.state, report.error
-            )
-            if report.state is State.QUEUED and (found["cancel_requested"] or found["pause_requested"]):
-                waits = rows.row(connection, found["tenant"], found["job_id"])
-                end = State.CANCELLED if found["cancel_requested"] else State.PAUSED
-                rows.change(connection, waits, {}, state=end)
+            self._write(connection, found, report)
             return rows.get(connection, found["tenant"], found["job_id"])
 
         return self._database.write(task)
 
+    def give_back(self, claim: Claim) -> None:
+        """Leave a job that waits to whoever looks next; it does not count as an attempt. Nothing raises."""
+        values = {"lease_until": None, "lease_owner": None, "vain_attempts": JOBS.c.vain_attempts - 1}
+        self._database.write(
+            lambda connection: connection.execute(update(JOBS).where(_held(claim)).values(**values))
+        )
+
+    def abandon(self, claim: Claim) -> None:
+        """The claim's worker is dead: whoever looks next takes the job over. Nothing happens to another's."""
+
+        def task(connection: Connection) -> None:
+            late = update(JOBS).where(_held(claim), JOBS.c.lease_until.is_not(None))
+            connection.execute(late.values(lease_until=now(-1.0)))
+
+        self._database.write(task)
+
+    def under(self, claim: Claim, task: Callable[[Connection, rows.Row], T]) -> T:
+        """What ``task`` makes of the job's row, as one of its worker's writes. Raises Fenced."""
+        return self._database.write(lambda connection: task(connection, self._mine(connection, claim)))
+
+    @staticmethod
+    def _write(connection: Connection, found: rows.Row, report: Report) -> None:
+        if report.number and report.number <= found["reports"]:
+            return  # its commit was not heard of, and it is repeated
+        if report.also is not None:
+            report.also(connection)
+        values = _columns(report, found)
+        rows.change(connection, found, values, report.happened, report.state, report.error)
+        if report.state is State.QUEUED and (found["cancel_requested"] or found["pause_requested"]):
+            waits = rows.row(connection, found["tenant"], found["job_id"])
+            end = State.CANCELLED if found["cancel_requested"] else State.PAUSED
+            rows.change(connection, waits, {}, state=end)
+
     def _mine(self, connection: Connection, claim: Claim) -> rows.Row:
         """The row of a claim that still holds."""
-        where = rows.this(claim.job.tenant, claim.job.job_id)
-        held = where & (JOBS.c.epoch == claim.epoch) & (JOBS.c.lease_owner == claim.owner)
-        found = connection.execute(select(JOBS).where(held)).mappings().one_or_none()
+        found = connection.execute(select(JOBS).where(_held(claim))).mappings().one_or_none()
         if found is None:
             raise Fenced(f"job {claim.job.job_id} is no longer {claim.owner}'s")
         return found
@@ -161,7 +195,7 @@ class Claims:
             rows.change(connection, found, _OVER, state=State.CANCELLED)
         elif found["pause_requested"] and is_checked:
             rows.change(connection, found, _OVER, state=State.PAUSED)
-        elif found["vain_attempts"] >= _MOST_VAIN:
+        elif found["vain_attempts"] >= MOST_VAIN:
             why = f"whoever worked on it died {found['vain_attempts']} times without one step done"
             rows.change(connection, found, _OVER, state=State.FAILED, error=JobError("CRASHED", why))
         else:
@@ -174,6 +208,7 @@ class Claims:
             "lease_owner": self._owner,
             "lease_until": now(self._seconds),
             "epoch": epoch,
+            "reports": 0,
             "handle": "",
             "vain_attempts": found["vain_attempts"] + 1,
         }
@@ -188,9 +223,17 @@ class Claims:
         return Claim(rows.get(connection, found["tenant"], found["job_id"]), self._owner, epoch)
 
 
+def _held(claim: Claim) -> ColumnElement[bool]:
+    """The condition for the job of a claim that still holds."""
+    mine = rows.this(claim.job.tenant, claim.job.job_id)
+    return mine & (JOBS.c.epoch == claim.epoch) & (JOBS.c.lease_owner == claim.owner)
+
+
 def _columns(report: Report, found: rows.Row) -> dict[str, Any]:
     """What a report changes of a job's row, besides its state."""
     values = dict(report.values)
+    if report.number:
+        values["reports"] = report.number
     if report.step is not None and report.step > found["step"]:
         values |= {"step": report.step, "vain_attempts": 0}
     for name in ("remaining_seconds", "metrics"):

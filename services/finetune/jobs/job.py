@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import hashlib
 import json
+import re
 import secrets
 import string
 from collections.abc import Mapping
@@ -111,6 +112,13 @@ class Spec:
         """Tells specs apart."""
         canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def output_name(spec: Spec, job_id: str) -> str:
+    """What a result is called that was given no name: the base's, or the recipe's, "-" and the job's id."""
+    base = spec.base.rpartition("/")[2] if ":" in spec.base[:5] else re.split("[:@]", spec.base)[0]
+    root = re.sub("[^a-z0-9._-]", "-", (base or spec.recipe).lower()).strip(".-_") or "model"
+    return f"{root.replace('..', '.')[:90]}-{job_id}"
 
 
 @dataclass(frozen=True)

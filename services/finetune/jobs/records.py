@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, delete, select, tuple_
+from sqlalchemy import Connection, delete, func, select, tuple_
 
 from services.common.errors import Code, Reason, ServiceError
 from services.finetune.database.database import Database
 from services.finetune.database.schema import JOB_EVENTS, JOBS
 from services.finetune.jobs import rows
-from services.finetune.jobs.job import Event, Job, Spec, new_job_id
+from services.finetune.jobs.job import Event, Job, Kind, Spec, new_job_id, output_name
 from services.finetune.jobs.states import ACTIVE, ENDED, State
 
 _AT_ONCE = 200
@@ -55,18 +56,18 @@ class JobRecords:
         sha256 = asked or spec.sha256
 
         def task(connection: Connection) -> tuple[Job, bool]:
-            if request_id:
-                mine = (JOBS.c.tenant == tenant) & (JOBS.c.request_id == request_id)
-                known = connection.execute(select(JOBS).where(mine)).mappings().one_or_none()
-                if known is not None:
-                    if known["request_sha256"] != sha256:
-                        raise _reused(request_id, known["job_id"])
-                    return rows.job_of(known, connection), True
+            if (known := _known(connection, tenant, request_id, sha256)) is not None:
+                return known, True
             job_id = new_job_id()
-            rows.created(connection, _fresh(tenant, job_id, spec, request_id, sha256))
+            named = replace(spec, name=spec.name or output_name(spec, job_id))
+            rows.created(connection, _fresh(tenant, job_id, named, request_id, sha256))
             return rows.get(connection, tenant, job_id), False
 
         return self._database.write(task)
+
+    def made_by(self, tenant: str, request_id: str, asked: str) -> Job | None:
+        """The job that ``request_id`` made before. Raises as ``create``."""
+        return self._database.read(lambda connection: _known(connection, tenant, request_id, asked))
 
     def get(self, tenant: str, job_id: str) -> Job:
         """One job. Raises NOT_FOUND."""
@@ -91,6 +92,21 @@ class JobRecords:
 
         return self._database.read(task)
 
+    def counts(self) -> dict[State, int]:
+        """Jobs of all tenants that have not ended, by where they stand."""
+        open_ = JOBS.c.state.not_in([each.value for each in ENDED])
+        query = select(JOBS.c.state, func.count()).where(open_).group_by(JOBS.c.state)
+        found = self._database.read(lambda connection: connection.execute(query).all())
+        return {State(state): count for state, count in found}
+
+    def waiting_seconds(self, priority: int) -> float:
+        """Work of all that would come before a new job of ``priority``, in seconds as far as it is known."""
+        active, queued = [each.value for each in ACTIVE], State.QUEUED.value
+        at_work = select(func.coalesce(func.sum(JOBS.c.remaining_seconds), 0.0)).where(
+            JOBS.c.state.in_(active) | ((JOBS.c.state == queued) & (JOBS.c.priority >= priority))
+        )
+        return float(self._database.read(lambda connection: connection.scalars(at_work).one()))
+
     def events(self, tenant: str, job_id: str, after: int, limit: int) -> tuple[list[Event], Job]:
         """At most ``limit`` events from number ``after`` + 1 on, and the job at that moment."""
 
@@ -102,6 +118,13 @@ class JobRecords:
             return [rows.event_of(each) for each in found], job
 
         return self._database.read(task)
+
+    def figures(self, tenant: str, job_id: str) -> list[Mapping[str, Any]]:
+        """What the events of steps say, in their order."""
+        mine = (JOB_EVENTS.c.tenant == tenant) & (JOB_EVENTS.c.job_id == job_id)
+        query = select(JOB_EVENTS.c.data).where(mine, JOB_EVENTS.c.kind == Kind.METRICS.value)
+        ordered = query.order_by(JOB_EVENTS.c.number)
+        return list(self._database.read(lambda connection: connection.scalars(ordered).all()))
 
     def cancel(self, tenant: str, job_id: str) -> Job:
         """Ended at once where nobody works on it, else as soon as its worker hears of it."""
@@ -187,6 +210,19 @@ class JobRecords:
             query = query.where(JOBS.c.recipe == wanted.recipe)
         query = query.order_by(JOBS.c.created_at.desc(), JOBS.c.job_id.desc()).limit(count)
         return [rows.job_of(each, connection) for each in connection.execute(query).mappings()]
+
+
+def _known(connection: Connection, tenant: str, request_id: str, sha256: str) -> Job | None:
+    """What a request made before; none for one without an id. Raises ALREADY_EXISTS."""
+    if not request_id:
+        return None
+    mine = (JOBS.c.tenant == tenant) & (JOBS.c.request_id == request_id)
+    known = connection.execute(select(JOBS).where(mine)).mappings().one_or_none()
+    if known is None:
+        return None
+    if known["request_sha256"] != sha256:
+        raise _reused(request_id, known["job_id"])
+    return rows.job_of(known, connection)
 
 
 def _fresh(tenant: str, job_id: str, spec: Spec, request_id: str, sha256: str) -> dict[str, object]:

@@ -12,8 +12,10 @@ from sqlalchemy.sql import ColumnElement
 from services.common.errors import Code, Reason, ServiceError
 from services.finetune.database.clock import now
 from services.finetune.database.schema import JOB_EVENTS, JOBS
+from services.finetune.datasets.records import let_go_of_all
 from services.finetune.jobs.job import Event, Happening, Job, JobError, Kind, Progress, Spec
 from services.finetune.jobs.states import ENDED, NEXT, State
+from services.finetune.webhooks.outbox import enqueue
 
 Row = Mapping[Any, Any]
 
@@ -21,6 +23,11 @@ Row = Mapping[Any, Any]
 def this(tenant: str, job_id: str) -> ColumnElement[bool]:
     """The condition for one job."""
     return (JOBS.c.tenant == tenant) & (JOBS.c.job_id == job_id)
+
+
+def holder_name(job_id: str) -> str:
+    """Who holds the data sets of a job."""
+    return f"job {job_id}"
 
 
 def row(connection: Connection, tenant: str, job_id: str) -> Row:
@@ -95,6 +102,10 @@ def change(
     first = found["last_event"] + 1
     set_["last_event"] = found["last_event"] + len(events)
     connection.execute(update(JOBS).where(this(found["tenant"], found["job_id"])).values(set_))
+    if state is not None:
+        enqueue(connection, {**found, **values}, state, error, set_["last_event"])
+    if state in ENDED:
+        let_go_of_all(connection, found["tenant"], holder_name(found["job_id"]))
     if events:
         mine = {"tenant": found["tenant"], "job_id": found["job_id"], "happened_at": now()}
         rows = [

@@ -16,7 +16,19 @@ from typing import Any
 import numpy as np
 
 from services.common.store import Kind, Manifest
-from services.finetune.recipes.version import Corpus, begin, corpus_parser, finish, publish, read_corpus
+from services.finetune.recipes.choices.ngram import Options
+from services.finetune.recipes.task import Task, is_whole, offer_result
+from services.finetune.recipes.texts import corpus_of
+from services.finetune.recipes.version import (
+    Corpus,
+    begin,
+    corpus_parser,
+    finish,
+    manifest_of,
+    publish,
+    read_corpus,
+)
+from services.finetune.recipes.watching import Watcher
 from services.sampler.families import ngram
 from services.sampler.ngrams.alphabet import Alphabet, Ids, alphabet_from_config
 from services.sampler.ngrams.chain import NgramOptions, Smoothing
@@ -105,6 +117,17 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def _split(ids: Ids) -> int:
     return int(ids.size * (1 - HELD_OUT))
+
+
+def run(task: Task, watcher: Watcher) -> None:
+    """As a job; one that is stopped begins anew."""
+    assert task.data is not None
+    options, out = task.options(Options), task.candidate(1)
+    if not is_whole(out):
+        watcher.progressed(0, 1, "counting")
+        corpus = corpus_of(task.data, task.training_data)
+        train(corpus, out, options.order, options.alphabet)
+    offer_result(watcher, 1, out, manifest_of(out))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

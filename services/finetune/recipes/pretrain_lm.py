@@ -23,26 +23,42 @@ from services.finetune.recipes.language_model.options import Options
 from services.finetune.recipes.language_model.parallel import ALONE, Team, team
 from services.finetune.recipes.language_model.training import Trainer
 from services.finetune.recipes.options import add_flags, read_flags
-from services.finetune.recipes.version import Corpus, begin, corpus_parser, finish, publish, read_corpus
+from services.finetune.recipes.task import Task, is_whole, offer_result
+from services.finetune.recipes.texts import corpus_of
+from services.finetune.recipes.version import (
+    Corpus,
+    begin,
+    corpus_parser,
+    finish,
+    manifest_of,
+    publish,
+    read_corpus,
+)
+from services.finetune.recipes.watching import Watcher
 from services.sampler.families import llama
 from services.sampler.ngrams.tokens import Tokens
 from services.sampler.transformer.model.directory import TOKENIZER_FILE, write
 
 
 def train(
-    corpus: Corpus, work: Path, out: Path, options: Options | None = None, among: Team = ALONE
+    corpus: Corpus,
+    work: Path,
+    out: Path,
+    options: Options | None = None,
+    among: Team = ALONE,
+    watcher: Watcher | None = None,
 ) -> Manifest | None:
     """Train on ``corpus`` into the new version ``out``, by way of ``work``; the leader gets its manifest.
 
     Raises ValueError for a corpus without chapters or a work folder of other options, FileExistsError for a
-    version there is.
+    version there is, Stopped and Diverged.
     """
     chosen = options or Options()
     torch.set_num_threads(chosen.threads)
     work.mkdir(parents=True, exist_ok=True)
     begin(out)
     data = Data(corpus, work, chosen)
-    trainer = Trainer(chosen, work, among)
+    trainer = Trainer(chosen, work, among, watcher)
     trainer.resume()
     trainer.run(data)
     if not among.leads:
@@ -59,6 +75,17 @@ def train(
     } | _baseline(data, work / TOKENIZER_FILE, chosen.baseline_order)
     config: dict[str, Any] = {"training": asdict(chosen), "curve": curve}
     return publish(corpus, out, Kind.LANGUAGE_MODEL, "llama", config, metrics, "pretrain_lm")
+
+
+def run(task: Task, watcher: Watcher) -> None:
+    """As a job."""
+    assert task.data is not None
+    out = task.candidate(task.steps)
+    if not is_whole(out):
+        watcher.progressed(0, 1, "learning an encoding")
+        corpus = corpus_of(task.data, task.training_data)
+        train(corpus, task.work, out, task.options(Options), watcher=watcher)
+    offer_result(watcher, task.steps, out, manifest_of(out))
 
 
 def _baseline(data: Data, tokenizer: Path, longest: int) -> dict[str, float]:

@@ -19,12 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from services.finetune.recipes.watching import Alone, Diverged, Stopped, Watcher
+from services.finetune.recipes.saving import save_checkpoint
+from services.finetune.recipes.watching import TOLD_SECONDS, Alone, Diverged, Stopped, Watcher
 
 _CHECKPOINT = "checkpoint.pt"
 _CURVE = "curve.jsonl"
-_TOLD_SECONDS = 1.0
-"""From one word to the watcher to the next; the first step is told at once."""
 
 
 class Stateful(Protocol):
@@ -84,12 +83,10 @@ class Resumable:
         self.step, self.seconds = saved["step"], saved["seconds"]
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
+        """Write the checkpoint, whole or not at all. Raises Diverged for one that is broken, OSError."""
         state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts.items()}
         state |= {"options": self._lasting, "step": self.step, "seconds": self.seconds}
-        partial = self._file.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self._file)
+        save_checkpoint(self._file, state)
 
     def run(
         self,
@@ -112,7 +109,7 @@ class Resumable:
             self.step += 1
             is_last = self.step == pace.steps
             is_wanted = self._watcher.wants_stop() and not is_last
-            if time.perf_counter() - told >= _TOLD_SECONDS or is_last:
+            if time.perf_counter() - told >= TOLD_SECONDS or is_last:
                 self._watcher.stepped(self.step, pace.steps, {"loss": self._mean(losses)})
                 told = time.perf_counter()
             if self.step % pace.look_every == 0 or is_last:

@@ -40,6 +40,7 @@ def publish(
     parent: str = "",
 ) -> Manifest:
     """Write the manifest, last, so that it appears whole. ``parent``: whose weights are in it."""
+    (out / f"{MANIFEST_NAME}.partial").unlink(missing_ok=True)  # of one that was killed here
     for file in filter(Path.is_file, out.rglob("*")):
         file.chmod(0o644)  # safetensors writes files that only their owner may read
     manifest = Manifest(
@@ -55,16 +56,23 @@ def publish(
         parent=parent,
         metrics=metrics,
     )
-    (out / MANIFEST_NAME).write_text(manifest.to_json())
+    partial = out / f"{MANIFEST_NAME}.partial"
+    partial.write_text(manifest.to_json())
+    partial.replace(out / MANIFEST_NAME)
     return manifest
+
+
+def manifest_of(folder: Path) -> Manifest:
+    """Of the version in a folder. Raises ValueError where there is none."""
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST_NAME).read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{folder} holds no version of a model") from None
 
 
 def reference_of(folder: Path) -> str:
     """``name:version`` of the version in a folder. Raises ValueError where there is none."""
-    try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST_NAME).read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{folder} holds no version of a model") from None
+    manifest = manifest_of(folder)
     return f"{manifest.name}:{manifest.version}"
 
 

@@ -1,7 +1,7 @@
 """How a training is followed: what it tells while it runs, and how it is asked to stop.
 
-Recipes know no jobs. They tell a ``Watcher`` what happens; ``Alone`` is the one of a recipe run by hand, a
-job brings its own.
+Recipes know no jobs. They tell a ``Watcher`` what happens; ``Alone`` is that of a recipe run by hand, a job
+brings its own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+TOLD_SECONDS = 1.0
+"""From one word of a training to the watcher to the next; the first step is told at once."""
 
 
 class Better(enum.StrEnum):

@@ -9,54 +9,48 @@ all vectors share it, so it hides what tells them apart. With one worker the sam
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from services.common.store import Kind, Manifest
-from services.finetune.recipes.version import Corpus, begin, corpus_parser, finish, publish, read_corpus
+from services.finetune.recipes.choices.word2vec import Options
+from services.finetune.recipes.options import add_flags, read_flags
+from services.finetune.recipes.task import Task, is_whole, offer_result
+from services.finetune.recipes.texts import corpus_of
+from services.finetune.recipes.version import (
+    Corpus,
+    begin,
+    corpus_parser,
+    finish,
+    manifest_of,
+    publish,
+    read_corpus,
+)
+from services.finetune.recipes.watching import Alone, Stopped, Watcher
 from services.tokenizer.families import int8_rows
 
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 
 
-@dataclass(frozen=True)
-class Options:
-    """How the vectors are trained; the defaults are those of the shipped ``words``."""
-
-    dimensions: int = 300
-    window: int = 5
-    """Words on either side that count as around."""
-    min_count: int = 5
-    """Rarer words are left out of the training."""
-    negatives: int = 10
-    """Words drawn at random against each word that was there."""
-    sample: float = 1e-4
-    """Frequency above which words are passed over at random."""
-    epochs: int = 8
-    keep: int = 20_000
-    """The commonest words, whose vectors are kept."""
-    workers: int = 1
-    seed: int = 1
-
-
-def train(corpus: Corpus, out: Path, options: Options | None = None) -> Manifest:
+def train(
+    corpus: Corpus, out: Path, options: Options | None = None, watcher: Watcher | None = None
+) -> Manifest:
     """Train on ``corpus`` into the new version ``out`` = <store>/<name>/<version>; returns its manifest.
 
-    Raises ValueError for a corpus in which no word is common enough, FileExistsError for a version there is.
+    Raises ValueError for a corpus in which no word is common enough, FileExistsError for a version there is,
+    Stopped at the end of an epoch.
     """
     chosen = options or Options()
     paragraphs = [words for text in corpus.texts for words in paragraphs_of(text)]
     begin(out)
     started = time.perf_counter()
-    trained = _fit(paragraphs, chosen)
+    trained = _fit(paragraphs, chosen, watcher or Alone())
     seconds = time.perf_counter() - started
     words = trained.index_to_key[: chosen.keep]
     vectors = np.asarray(trained.vectors[: chosen.keep], np.float32)
@@ -103,8 +97,29 @@ def scores(folder: Path, config: dict[str, Any]) -> dict[str, float]:
     return figures
 
 
-def _fit(paragraphs: list[list[str]], options: Options) -> Any:
+def run(task: Task, watcher: Watcher) -> None:
+    """As a job; one that is stopped begins anew."""
+    assert task.data is not None
+    options, out = task.options(Options, workers=1), task.candidate(1)
+    if not is_whole(out):
+        train(corpus_of(task.data, task.training_data), out, options, watcher)
+    offer_result(watcher, 1, out, manifest_of(out))
+
+
+def _fit(paragraphs: list[list[str]], options: Options, watcher: Watcher) -> Any:
     from gensim.models import Word2Vec
+    from gensim.models.callbacks import CallbackAny2Vec
+
+    class Epochs(CallbackAny2Vec):  # type: ignore[misc]  # gensim has no types
+        """Tells the watcher after each."""
+
+        done = 0
+
+        def on_epoch_end(self, model: Any) -> None:
+            self.done += 1
+            watcher.progressed(self.done, options.epochs, "epochs")
+            if watcher.wants_stop() and self.done < options.epochs:
+                raise Stopped(f"stopped after epoch {self.done} of {options.epochs}")
 
     try:
         return Word2Vec(
@@ -118,6 +133,7 @@ def _fit(paragraphs: list[list[str]], options: Options) -> Any:
             workers=options.workers,
             seed=options.seed,
             sg=1,
+            callbacks=[Epochs()],
         ).wv
     except RuntimeError:  # gensim's word for an empty vocabulary
         raise ValueError(f"the corpus holds no word {options.min_count} times or more") from None
@@ -127,20 +143,14 @@ def _derives_nothing(target: str, build: object) -> Path:
     raise AssertionError(f"{target} was derived")
 
 
-def _options(chosen: argparse.Namespace) -> Options:
-    return Options(**{name: getattr(chosen, name) for name in vars(Options())})
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the recipe from the command line."""
     options = corpus_parser(__doc__)
-    for name, default in vars(Options()).items():
-        flag = f"--{name.replace('_', '-')}"
-        options.add_argument(flag, type=type(default), default=default, help="(%(default)s)")
+    add_flags(options, Options())
     chosen = options.parse_args(arguments)
     try:
         corpus = read_corpus(chosen.corpus, chosen.glob, chosen.training_data)
-        manifest = train(corpus, chosen.out, _options(chosen))
+        manifest = train(corpus, chosen.out, read_flags(Options, chosen))
     except (ValueError, OSError) as error:
         options.exit(2, f"word2vec: {error}\n")
     finish(manifest, chosen.out, chosen.alias)

@@ -20,6 +20,7 @@ from services.common.metrics import Metrics
 from services.common.store.settings import StoreSettings
 from services.finetune.__main__ import FinetuneProcess
 from services.finetune.database.database import Database
+from services.finetune.orchestrator.settings import JobSettings
 from services.finetune.settings import FinetuneSettings
 from tests.unit.serving import serving
 
@@ -95,7 +96,7 @@ def problems(dataset: v1.Dataset) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def running(
-    url: str, folder: Path, **fields
+    url: str, folder: Path, jobs: JobSettings | None = None, **fields
 ) -> AsyncIterator[tuple[v1.DatasetServiceStub, FinetuneProcess]]:
     """The service on the database at ``url``, with its files under ``folder``, behind a real server."""
     settings = FinetuneSettings(**{"datasets": str(folder / "datasets"), "work": folder / "work", **fields})
@@ -103,9 +104,12 @@ async def running(
         user=str(folder / "models"), cache=folder / "cache", file_roots=(folder / "allowed",)
     )
     metrics = Metrics("finetune")
-    process = FinetuneProcess(settings, models, Database.open(url), metrics)
+    chosen = jobs or JobSettings(nice=0, job_threads=1)
+    process = FinetuneProcess(settings, chosen, models, Database.open(url), metrics)
     async with serving(process, metrics) as channel:
-        yield v1.DatasetServiceStub(channel), process
+        stub = v1.DatasetServiceStub(channel)
+        stub.channel = channel  # for stubs of the other service
+        yield stub, process
 
 
 def kept_files(folder: Path) -> list[Path]:

@@ -134,7 +134,7 @@ def test_an_older_schema_is_upgraded_and_keeps_its_rows(database, database_url):
 
     def back(connection):
         connection.execute(blob(size=3))
-        for table in ("job_events", "jobs"):
+        for table in ("deliveries", "promotions", "checkpoints", "job_events", "jobs"):
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
 

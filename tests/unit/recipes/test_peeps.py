@@ -41,7 +41,7 @@ def test_what_is_shipped_is_what_its_seed_gives(held_out):
 @pytest.mark.skipif(shutil.which("npm") is None, reason="drawing needs Node.js")
 def test_drawing_gives_the_shipped_pictures(held_out, tmp_path):
     """The real DiceBear from the npm registry."""
-    make(25, HELD_OUT_SEED, 128, install(tmp_path / "node"), tmp_path / "drawn")
+    make(list(avatars(25, HELD_OUT_SEED)), 128, install(tmp_path / "node"), tmp_path / "drawn")
     drawn = Peeps(tmp_path / "drawn")
     np.testing.assert_array_equal(drawn.images, held_out.images[:25])
     pack(tmp_path / "drawn")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
-import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pequod.finetune import v1
@@ -18,16 +14,22 @@ from services.finetune.datasets.checking.items import unsafe_path
 from services.finetune.datasets.dataset import MOST_FILES, BadFiles, Dataset, Kind, Options, State
 from services.finetune.datasets.storage.arrivals import ExpectedFile
 from services.finetune.datasets.uploads import Start
+from services.finetune.request_fields import (
+    place_token,
+    read_enum,
+    read_id,
+    read_labels,
+    read_page_size,
+    read_place,
+    read_uuid,
+)
 
 MOST_CHUNK = 4 * 2**20
-MOST_PAGE = 1000
-USUAL_PAGE = 100
 _MOST_BYTES = 2**53
 """Of all files of an upload; far beyond any disk, and a number everybody can add."""
-_MOST_LABELS, _MOST_KEY, _MOST_VALUE, _MOST_NAME = 16, 64, 512, 128
+_MOST_NAME = 128
+_PREFIX = "ds"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_DATASET_ID = re.compile(r"ds-[0-9a-z]{26}")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _KINDS: Mapping[int, Kind] = {
     v1.DATASET_KIND_UNSPECIFIED: Kind.UNKNOWN,
@@ -88,50 +90,27 @@ def read_import(request: v1.ImportDatasetRequest) -> tuple[Options, str, str]:
     return options, request.uri, request_id
 
 
-def read_uuid(field: str, text: str) -> str:
-    """A UUID in its usual spelling. Raises INVALID_ARGUMENT."""
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        what = "required; it is empty" if not text else f"{text[:80]!r} is no UUID"
-        raise invalid(field, what) from None
-
-
 def read_dataset_id(text: str) -> str:
     """Raises INVALID_ARGUMENT for what cannot be the id of a data set."""
-    if not text:
-        raise invalid("dataset_id", "required; it is empty")
-    if not _DATASET_ID.fullmatch(text):
-        raise invalid("dataset_id", f"{text[:80]!r} is not 'ds-' and 26 letters and digits")
-    return text
+    return read_id("dataset_id", text, _PREFIX)
 
 
 def read_filters(request: v1.ListDatasetsRequest) -> tuple[int, Kind | None, State | None]:
     """Page size, kind and state; None: every one. Raises INVALID_ARGUMENT."""
-    if request.page_size > MOST_PAGE:
-        raise invalid("page_size", f"{request.page_size} is not in 0..{MOST_PAGE}")
-    kind = _enum("kind", request.kind, _KINDS)
-    state = _enum("state", request.state, _STATES)
-    return request.page_size or USUAL_PAGE, kind or None, state
+    size = read_page_size(request.page_size)
+    kind = read_enum("kind", request.kind, _KINDS)
+    state = read_enum("state", request.state, _STATES)
+    return size, kind or None, state
 
 
 def page_token(last: Dataset) -> str:
     """Names the data set that a page ended with."""
-    microseconds = (last.created_at - _EPOCH) // timedelta(microseconds=1)
-    return base64.urlsafe_b64encode(json.dumps([microseconds, last.dataset_id]).encode()).decode()
+    return place_token(last.created_at, last.dataset_id)
 
 
 def read_page_token(token: str) -> tuple[datetime, str] | None:
     """Creation time and id of the last data set of the page before. Raises INVALID_ARGUMENT."""
-    if not token:
-        return None
-    try:
-        microseconds, dataset_id = json.loads(base64.b64decode(token.encode(), b"-_", validate=True))
-        if type(microseconds) is not int or not _DATASET_ID.fullmatch(dataset_id):
-            raise ValueError(token)
-        return _EPOCH + timedelta(microseconds=microseconds), dataset_id
-    except (ValueError, TypeError, OverflowError):
-        raise invalid("page_token", "is not one that this service gave") from None
+    return read_place(token, _PREFIX)
 
 
 def _files(given: Sequence[v1.UploadFile]) -> list[ExpectedFile]:
@@ -156,29 +135,10 @@ def _options(prefix: str, given: v1.UploadStart | v1.ImportDatasetRequest, name:
         raise invalid(f"{prefix}display_name", f"has {len(name)} characters; it must have 1..{_MOST_NAME}")
     return Options(
         display_name=name,
-        kind=_enum(f"{prefix}kind", given.kind, _KINDS),
-        bad_files=_enum(f"{prefix}bad_files", given.bad_files, _POLICIES),
-        labels=_labels(f"{prefix}labels", dict(given.labels)),
+        kind=read_enum(f"{prefix}kind", given.kind, _KINDS),
+        bad_files=read_enum(f"{prefix}bad_files", given.bad_files, _POLICIES),
+        labels=read_labels(f"{prefix}labels", dict(given.labels)),
     )
-
-
-def _labels(field: str, given: Mapping[str, str]) -> Mapping[str, str]:
-    if len(given) > _MOST_LABELS:
-        raise invalid(field, f"are {len(given)}, at most {_MOST_LABELS}")
-    for key, value in given.items():
-        if not 1 <= len(key) <= _MOST_KEY:
-            raise invalid(field, f"key {key[:80]!r} has {len(key)} characters; it must have 1..{_MOST_KEY}")
-        if len(value) > _MOST_VALUE:
-            raise invalid(field, f"the value of {key!r} has {len(value)} characters, at most {_MOST_VALUE}")
-        if "\0" in key + value:
-            raise invalid(field, f"{key!r} holds a NUL")
-    return given
-
-
-def _enum(field: str, value: int, known: Mapping[int, Any]) -> Any:
-    if value not in known:
-        raise invalid(field, f"{value} is none of the values 0..{max(known)}")
-    return known[value]
 
 
 def _path_of(uri: str) -> str:

@@ -26,9 +26,9 @@ from services.finetune.datasets.serving.request import (
     read_import,
     read_page_token,
     read_start,
-    read_uuid,
 )
 from services.finetune.datasets.uploads import Start, Stream
+from services.finetune.request_fields import read_uuid
 
 T = TypeVar("T")
 

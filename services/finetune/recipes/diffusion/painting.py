@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from services.diffusion.engine import Question, Text
+from services.diffusion.engine import Denoiser, Question, Text
 from services.diffusion.painting.guidance import Guidance
 from services.diffusion.painting.noise import START, philox
 from services.diffusion.painting.painting import Painting, advance
@@ -51,16 +51,22 @@ class Eager:
 
 
 def paint(
-    eager: Eager, tower: Tower, captions: Sequence[str], shape: Sequence[int], levels: Levels, manner: Manner
+    eager: Denoiser,
+    tower: Tower,
+    captions: Sequence[str],
+    shape: Sequence[int],
+    levels: Levels,
+    manner: Manner,
+    seeds: Sequence[int] | None = None,
 ) -> Tensor:
-    """[captions, channels, size, size]: of each caption one picture, with its place as seed."""
+    """[captions, channels, size, size]: of each caption one picture, its place the seed unless told."""
     ids, mask = tower.encode([*captions, ""])
     states, masks = tower.states(ids, mask).cpu().numpy(), mask.cpu().numpy()
     *told, untold = (Text({"text": each, "mask": shown}) for each, shown in zip(states, masks, strict=True))
     scheduler = SCHEDULERS[manner.scheduler]
     path = scheduler.path(levels, manner.steps)
     paintings = []
-    for seed, text in enumerate(told):
+    for seed, text in zip(seeds or range(len(captions)), told, strict=True):
         noise = philox(seed, shape)
         walk = scheduler.walk(levels, path, path.start * noise(START), noise)
         paintings.append(Painting(walk, levels, path.steps, text, untold, Guidance(manner.guidance)))

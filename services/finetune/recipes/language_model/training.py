@@ -16,8 +16,11 @@ from torch.nn import functional
 
 from services.finetune.recipes.language_model.data import Data
 from services.finetune.recipes.language_model.muon import Muon
-from services.finetune.recipes.language_model.options import Options, config_of
+from services.finetune.recipes.language_model.options import Options
 from services.finetune.recipes.language_model.parallel import ALONE, Team
+from services.finetune.recipes.language_model.shape import config_of
+from services.finetune.recipes.saving import save_checkpoint
+from services.finetune.recipes.watching import TOLD_SECONDS, Alone, Diverged, Stopped, Watcher
 from services.sampler.families.llama import Llama
 from services.sampler.transformer.model.decoder import causal, transform
 
@@ -32,12 +35,16 @@ _STRIDE = 4
 class Trainer:
     """The model, its two optimisers, and the step it is at."""
 
-    def __init__(self, options: Options, work: Path, among: Team = ALONE) -> None:
+    def __init__(
+        self, options: Options, work: Path, among: Team = ALONE, watcher: Watcher | None = None
+    ) -> None:
         torch.manual_seed(options.seed)
         self.options = options
         self.step = 0
         self.seconds = 0.0
         self._team = among
+        self._watcher = watcher or Alone()
+        self._told = 0.0
         self.model = Llama(config_of(options))
         initialise(self.model)
         self._optimisers = _optimisers(self.model, options)
@@ -57,7 +64,7 @@ class Trainer:
         self.step, self.seconds = saved["step"], saved["seconds"]
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
+        """Write the checkpoint, whole or not at all. Raises Diverged for one that is broken, OSError."""
         state = {
             "options": self.options.lasting,
             "model": self.model.state_dict(),
@@ -65,12 +72,14 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
         }
-        partial = self._file.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self._file)
+        save_checkpoint(self._file, state)
 
     def run(self, data: Data) -> None:
-        """Train to the last step; the work folder holds a checkpoint and the curve."""
+        """Train to the last step; the work folder holds checkpoint and curve.
+
+        Raises Stopped when the watcher wants it, a checkpoint written before, and Diverged for a loss that is
+        no number, with the last good one on disk.
+        """
         options = self.options
         losses: list[float] = []
         for batch in data.batches(self.step, options.batch):
@@ -81,11 +90,23 @@ class Trainer:
             self.seconds += time.perf_counter() - started
             self.step += 1
             last = self.step == options.steps
+            wanted = self._team.size == 1 and self._watcher.wants_stop() and not last
+            self._tell(losses, last)
             if self._team.leads and (self.step % options.evaluate_every == 0 or last):
                 self._note(float(np.mean(losses)), data)
                 losses = []
-            if self._team.leads and (self.step % options.save_every == 0 or last):
+            if self._team.leads and (self.step % options.save_every == 0 or last or wanted):
                 self.save()
+            if wanted:
+                raise Stopped(f"stopped after step {self.step} of {options.steps}")
+
+    def _tell(self, losses: list[float], last: bool) -> None:
+        """The watcher hears of a step every second, and of the last one. Raises Diverged."""
+        if not math.isfinite(losses[-1]):
+            raise Diverged(f"the loss is {losses[-1]} at step {self.step}")
+        if last or time.perf_counter() - self._told >= TOLD_SECONDS:
+            self._watcher.stepped(self.step, self.options.steps, {"loss": float(np.mean(losses))})
+            self._told = time.perf_counter()
 
     def curve(self) -> list[dict[str, float]]:
         """What was noted: step, training loss, held-out bits a byte; the last word on every step."""

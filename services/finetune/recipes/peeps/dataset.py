@@ -63,11 +63,11 @@ def avatars(count: int, seed: int) -> Iterator[Avatar]:
             count -= 1
 
 
-def make(count: int, seed: int, size: int, home: Path, out: Path) -> None:
+def make(chosen: Sequence[Avatar], size: int, home: Path, out: Path) -> None:
     """Draw a folder of avatars. Raises OSError where they cannot be drawn."""
     out.mkdir(parents=True, exist_ok=True)
-    chosen = list(avatars(count, seed))
-    images = np.lib.format.open_memmap(out / IMAGES, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
+    shape = (len(chosen), size, size, 3)
+    images = np.lib.format.open_memmap(out / IMAGES, mode="w+", dtype=np.uint8, shape=shape)
     for place, pixels in enumerate(draw(chosen, DRAWN, home)):
         images[place] = shrink(pixels[None], size)[0]
     images.flush()

@@ -1,0 +1,1 @@
+"""FineTuneService: requests read, replies made."""

@@ -1,0 +1,47 @@
+"""Starts worker processes on this machine: the command, its environment, its priority."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO
+
+from services.common.threads import available_cores, thread_variables
+from services.finetune.orchestrator.settings import JobSettings
+
+
+class Children:
+    """All alike but for what they are to do."""
+
+    def __init__(self, settings: JobSettings, environment: Mapping[str, str]) -> None:
+        """``environment``: where children find database and stores."""
+        self._nice, self._environment = settings.nice, dict(environment)
+        self.threads = settings.job_threads or max(1, available_cores() // max(1, settings.jobs))
+
+    async def start(
+        self, flags: Mapping[str, object], devices: Sequence[int], log: BinaryIO
+    ) -> asyncio.subprocess.Process:
+        """A worker with ``flags`` that sees the accelerators ``devices``. Raises OSError."""
+        own = {
+            "parent": os.getpid(),
+            "nice": self._nice,
+            "threads": self.threads,
+            "device": "cuda" if devices else "cpu",
+        }
+        given = [part for name, value in {**flags, **own}.items() for part in (f"--{name}", str(value))]
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "services.finetune.worker", *given),
+            env={
+                **os.environ,
+                **self._environment,
+                **thread_variables(self.threads),
+                "CUDA_VISIBLE_DEVICES": ",".join(map(str, devices)),
+            },
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            # Its own session: Ctrl-C reaches the service alone, which then ends all in order.
+            start_new_session=True,
+        )

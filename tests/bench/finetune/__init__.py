@@ -1,0 +1,1 @@
+"""Persons in several views, and how fine-tunes of them are measured."""
