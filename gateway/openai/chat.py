@@ -12,15 +12,14 @@ from gateway.openai.answer import Answer, Events
 from gateway.openai.body import Count
 from gateway.openai.caller import Caller
 from gateway.openai.drawn import (
-    GENERATE,
-    GENERATE_STREAM,
     Sampled,
     base_request,
+    drawn,
     fingerprint,
     finish_reason,
     logprob,
+    pieces,
     schema_text,
-    streamed,
     usage_of,
 )
 from pequod.sampler import v1
@@ -111,7 +110,7 @@ async def chat(body: ChatBody, caller: Caller) -> Answer:
     head = {"id": f"chatcmpl-{caller.request_id}", "created": int(time.time()), "model": body.model}
     if body.stream:
         return Events(_chunks(head, request, body, caller))
-    reply = await caller.one(GENERATE, request)
+    reply = await drawn(request, caller)
     return {
         **head,
         "object": "chat.completion",
@@ -137,7 +136,7 @@ async def _chunks(
     if body.sends_usage:
         frame["usage"] = None
     begun: set[int] = set()
-    async for reply in caller.many(GENERATE_STREAM, streamed(request)):
+    async for reply in pieces(request, caller):
         if reply.index not in begun:
             begun.add(reply.index)
             yield frame | _choice(reply.index, {"role": "assistant", "content": "", "refusal": None})

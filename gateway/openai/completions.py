@@ -11,16 +11,15 @@ from pydantic import Field
 
 from gateway.openai.answer import Answer, Events
 from gateway.openai.body import Count, TokenId
-from gateway.openai.caller import Caller
+from gateway.openai.caller import Caller, together
 from gateway.openai.drawn import (
-    GENERATE,
-    GENERATE_STREAM,
     Sampled,
     base_request,
+    drawn,
     fingerprint,
     finish_reason,
     logprob,
-    streamed,
+    pieces,
     usage_of,
 )
 from pequod.common.v1 import TokenIds, Usage
@@ -78,7 +77,7 @@ async def completions(body: CompletionBody, caller: Caller) -> Answer:
     head["model"] = body.model
     if body.stream:
         return Events(_chunks(head, requests, body, caller))
-    replies = await caller.each(GENERATE, requests)
+    replies = await together(drawn(request, caller) for request in requests)
     return {
         **head,
         "system_fingerprint": fingerprint(replies[0].usage),
@@ -100,7 +99,7 @@ async def _chunks(
     used: list[Usage] = []
     for place, request in enumerate(requests):
         offsets: dict[int, int] = {}
-        async for reply in caller.many(GENERATE_STREAM, streamed(request)):
+        async for reply in pieces(request, caller):
             if reply.HasField("usage"):
                 used.append(reply.usage)
             if reply.text or reply.tokens or reply.finish_reason:

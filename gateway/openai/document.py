@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from gateway.openai.body import PASSED, Body
+from gateway.openai.body import PASSED, Fields
 from gateway.openai.form import MEDIA_TYPE
 
 _JSON, _EVENTS = "application/json", "text/event-stream"
 _TEMPLATE = "#/components/schemas/{model}"
+_FILE = re.compile(r"\b(bytes|Upload)\b")
+_IN_PATH = re.compile(r"{(\w+)}")
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,14 @@ class Described:
     summary: str
     keys: tuple[str, ...]
     """Always in its answer."""
-    body: type[Body] | None = None
+    body: type[Fields] | None = None
+    query: type[Fields] | None = None
 
     @property
     def media(self) -> str:
         """What its body is: a form where there are files in it."""
         fields = self.body.model_fields.values() if self.body else ()
-        return MEDIA_TYPE if any("bytes" in str(each.annotation) for each in fields) else _JSON
+        return MEDIA_TYPE if any(_FILE.search(str(each.annotation)) for each in fields) else _JSON
 
     @property
     def streams(self) -> bool:
@@ -69,13 +73,21 @@ def _operation(endpoint: Described) -> dict[str, Any]:
     if endpoint.body is not None:
         reference = {"schema": {"$ref": _TEMPLATE.format(model=endpoint.body.__name__)}}
         described["requestBody"] = {"required": True, "content": {endpoint.media: reference}}
-    if "{model}" in endpoint.path:
-        model = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
-        described["parameters"] = [model]
+    named = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _IN_PATH.findall(endpoint.path)
+    ]
+    if named or endpoint.query:
+        described["parameters"] = [*named, *_queried(endpoint.query)]
     return described
 
 
-def _schemas(body: type[Body], media: str) -> dict[str, Any]:
+def _queried(query: type[Fields] | None) -> list[dict[str, Any]]:
+    found = query.model_json_schema()["properties"] if query else {}
+    return [{"name": name, "in": "query", "schema": schema} for name, schema in found.items()]
+
+
+def _schemas(body: type[Fields], media: str) -> dict[str, Any]:
     """The body's schema and those it refers to, by name."""
     made = body.model_json_schema(ref_template=_TEMPLATE)
     inner = made.pop("$defs", {})

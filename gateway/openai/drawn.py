@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.call import BackendError
+from gateway.openai.adapters import base_of
 from gateway.openai.body import Body, Count
+from gateway.openai.caller import Caller
 from pequod.common.v1 import Usage
 from pequod.sampler import v1
-from services.common.errors import invalid
+from services.common.errors import ServiceError, invalid
 
 GENERATE = "/pequod.sampler.v1.SamplerService/Generate"
 GENERATE_STREAM = "/pequod.sampler.v1.SamplerService/GenerateStream"
@@ -80,6 +85,48 @@ def base_request(body: Sampled, max_tokens: int | None) -> v1.GenerateRequest:
     if body.order is not None:
         request.ngram.order = body.order
     return request
+
+
+async def drawn(request: v1.GenerateRequest, caller: Caller) -> v1.GenerateResponse:
+    """The sampler's reply."""
+    try:
+        reply: v1.GenerateResponse = await caller.one(GENERATE, request)
+    except (ServiceError, BackendError) as error:
+        reply = await caller.one(GENERATE, await _by_adapter(request, error, caller))
+    return reply
+
+
+async def pieces(
+    request: v1.GenerateRequest, caller: Caller
+) -> AsyncGenerator[v1.GenerateStreamResponse, None]:
+    """The sampler's replies as they come."""
+    has_begun = False
+    try:
+        async with aclosing(caller.many(GENERATE_STREAM, streamed(request))) as replies:
+            async for reply in replies:
+                has_begun = True
+                yield reply
+        return
+    except (ServiceError, BackendError) as error:
+        if has_begun:
+            raise
+        other = await _by_adapter(request, error, caller)
+    async with aclosing(caller.many(GENERATE_STREAM, streamed(other))) as replies:
+        async for reply in replies:
+            yield reply
+
+
+async def _by_adapter(
+    request: v1.GenerateRequest, error: ServiceError | BackendError, caller: Caller
+) -> v1.GenerateRequest:
+    """The request where its model is an adapter; raises ``error`` where it is none."""
+    if request.adapter:
+        raise error
+    base = await base_of(request.model, error, caller)
+    changed = v1.GenerateRequest()
+    changed.CopyFrom(request)
+    changed.model, changed.adapter = base, request.model
+    return changed
 
 
 def streamed(request: v1.GenerateRequest) -> v1.GenerateStreamRequest:

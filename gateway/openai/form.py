@@ -17,8 +17,14 @@ _FILES, _FIELDS = 16, 64
 _FIELD_BYTES = 1 << 20
 
 
+class Upload(bytes):
+    """A file's bytes."""
+
+    filename: str = ""
+
+
 async def read_form(request: Request) -> dict[str, Any]:
-    """Texts and the bytes of files by field; ``name[]`` and a name that stands twice are lists.
+    """Texts and files by field; ``name[]`` and a name that stands twice are lists.
 
     Raises INVALID_ARGUMENT for what is no form, ServiceError for one that is too large.
     """
@@ -36,7 +42,7 @@ async def read_form(request: Request) -> dict[str, Any]:
         raise _no_form(str(getattr(error, "message", error))) from None
     found: dict[str, Any] = {}
     for name, given in form.multi_items():
-        value = await given.read() if isinstance(given, UploadFile) else given
+        value: str | Upload = given if isinstance(given, str) else await _file(given)
         key = name.removesuffix("[]")
         if key in found:
             before = found[key] if isinstance(found[key], list) else [found[key]]
@@ -45,6 +51,12 @@ async def read_form(request: Request) -> dict[str, Any]:
             found[key] = [value] if name.endswith("[]") else value
     await form.close()
     return found
+
+
+async def _file(given: UploadFile) -> Upload:
+    file = Upload(await given.read())
+    file.filename = given.filename or ""
+    return file
 
 
 def _no_form(why: str) -> ServiceError:

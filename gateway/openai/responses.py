@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.openai.answer import Answer, Events
 from gateway.openai.body import Body, Count
 from gateway.openai.caller import Caller
-from gateway.openai.drawn import GENERATE, GENERATE_STREAM, finish_reason, schema_text, streamed
+from gateway.openai.drawn import drawn, finish_reason, pieces, schema_text
 from pequod.common.v1 import Usage
 from pequod.sampler import v1
 
@@ -117,7 +117,7 @@ async def responses(body: ResponseBody, caller: Caller) -> Answer:
     frame = _frame(body, caller.request_id)
     if body.stream:
         return Events(_events(frame, request, caller), named=True)
-    reply = await caller.one(GENERATE, request)
+    reply = await drawn(request, caller)
     (said,) = reply.completions
     ended = finish_reason(said.finish_reason)
     return _ended(frame, _message(caller.request_id, said.text, ended), ended, reply.usage)
@@ -195,7 +195,7 @@ async def _events(
         return {"type": f"response.{kind}", "sequence_number": next(numbers), **fields}
 
     said, ended, usage, has_begun = "", None, Usage(), False
-    async for reply in caller.many(GENERATE_STREAM, streamed(request)):
+    async for reply in pieces(request, caller):
         if not has_begun:
             has_begun = True
             yield event("created", response=frame)

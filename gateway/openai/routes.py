@@ -17,14 +17,29 @@ from gateway.openai.caller import Caller
 from gateway.openai.chat import ChatBody, chat
 from gateway.openai.completions import CompletionBody, completions
 from gateway.openai.document import Described, document
-from gateway.openai.door import Door, Endpoint
+from gateway.openai.door import ANY, Door, Endpoint
 from gateway.openai.embeddings import EmbeddingBody, RerankBody, embeddings, rerank
+from gateway.openai.files import FileBody, delete_file, get_file, list_files, upload
+from gateway.openai.finetuning import (
+    JobBody,
+    cancel_job,
+    create_job,
+    get_job,
+    list_checkpoints,
+    list_events,
+    list_jobs,
+    pause_job,
+    resume_job,
+)
 from gateway.openai.images import EditBody, ImageBody, edits, generations
 from gateway.openai.models import get_model, list_models
+from gateway.openai.paging import Page
 from gateway.openai.responses import ResponseBody, responses
 from gateway.openai.tokens import DetokenizeBody, TokenizeBody, detokenize, tokenize
 from gateway.pipeline import Proceed
 from services.common.errors import Code, Reason, ServiceError
+
+_JOBS = "/v1/fine_tuning/jobs"
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,22 @@ def _post(kind: type[B], path: str, endpoint: Callable[[B, Caller], Awaitable[An
     return Entry(Described(path, "post", summary, keys, kind), answer)
 
 
+def _at(verb: str, path: str, endpoint: Endpoint, *keys: str) -> Entry:
+    """An endpoint that its path says all about."""
+    summary = (endpoint.__doc__ or "").partition("\n")[0]
+    return Entry(Described(path, verb, summary, keys), endpoint)
+
+
+def _listing(path: str, endpoint: Callable[..., Awaitable[Answer]], *parts: str) -> Entry:
+    """A list in pages; ``parts`` of the path go to the endpoint."""
+
+    def answer(value: Mapping[str, Any], caller: Caller) -> Awaitable[Answer]:
+        return endpoint(*(value[each] for each in parts), read(Page, value), caller)
+
+    summary = (endpoint.__doc__ or "").partition("\n")[0]
+    return Entry(Described(path, "get", summary, ("data", "has_more"), query=Page), answer)
+
+
 ENTRIES: Sequence[Entry] = (
     _post(ChatBody, "/v1/chat/completions", chat, "id", "choices", "usage"),
     _post(ResponseBody, "/v1/responses", responses, "id", "output", "usage"),
@@ -55,41 +86,45 @@ ENTRIES: Sequence[Entry] = (
     _post(RerankBody, "/v1/rerank", rerank, "results"),
     _post(TokenizeBody, "/v1/tokenize", tokenize, "count", "tokens"),
     _post(DetokenizeBody, "/v1/detokenize", detokenize, "prompt"),
-    Entry(
-        Described("/v1/models", "get", "Every model, once a name.", ("data",)),
-        lambda _, caller: list_models(caller),
-    ),
-    Entry(
-        Described("/v1/models/{model}", "get", "A model by a reference.", ("id",)),
-        lambda path, caller: get_model(path["model"], caller),
-    ),
+    _at("get", "/v1/models", list_models, "data"),
+    _at("get", "/v1/models/{model}", get_model, "id"),
+    _post(FileBody, "/v1/files", upload, "id", "status"),
+    _listing("/v1/files", list_files),
+    _at("get", "/v1/files/{file}", get_file, "id", "status"),
+    _at("delete", "/v1/files/{file}", delete_file, "id", "deleted"),
+    _post(JobBody, _JOBS, create_job, "id", "status"),
+    _listing(_JOBS, list_jobs),
+    _at("get", f"{_JOBS}/{{job}}", get_job, "id", "status"),
+    _at("post", f"{_JOBS}/{{job}}/cancel", cancel_job, "id", "status"),
+    _at("post", f"{_JOBS}/{{job}}/pause", pause_job, "id", "status"),
+    _at("post", f"{_JOBS}/{{job}}/resume", resume_job, "id", "status"),
+    _listing(f"{_JOBS}/{{job}}/events", list_events, "job"),
+    _listing(f"{_JOBS}/{{job}}/checkpoints", list_checkpoints, "job"),
 )
 
 
 def routes(methods: Mapping[str, Method], pipeline: Proceed) -> list[BaseRoute]:
     """All of them, and the document."""
 
-    def at(path: str, endpoint: Endpoint, verb: str = "") -> Route:
-        return Route(path, Door(endpoint, methods, pipeline, verb.upper()))
-
     described = document([each.described for each in ENTRIES])
 
     async def openapi(_: Request) -> JSONResponse:
         return JSONResponse(described)
 
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for each in ENTRIES:
+        path = each.described.path.replace("{model}", "{model:path}")
+        by_path.setdefault(path, {})[each.described.verb.upper()] = each.endpoint
     return [
-        *(
-            at(each.described.path.replace("{model}", "{model:path}"), each.endpoint, each.described.verb)
-            for each in ENTRIES
-        ),
+        *(Route(path, Door(verbs, methods, pipeline)) for path, verbs in by_path.items()),
         Route("/openapi.json", openapi, methods=["GET"]),
-        at("/v1/audio/{rest:path}", _no_audio),
+        Route("/v1/audio/{rest:path}", Door({ANY: _no_audio}, methods, pipeline)),
     ]
 
 
 def nothing(methods: Mapping[str, Method], pipeline: Proceed) -> Door:
     """The answer for every other path under ``/v1``."""
-    return Door(_nothing, methods, pipeline)
+    return Door({ANY: _nothing}, methods, pipeline)
 
 
 async def _no_audio(_: Mapping[str, Any], __: Caller) -> NoReturn:
