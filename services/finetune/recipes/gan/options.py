@@ -28,14 +28,14 @@ class Options:
     """Widths of a latent vector and of a style."""
     features: int = 192
     """Width of what the discriminator decides by."""
-    steps: int = 20_000
-    batch: int = 32
+    steps: int = 9000
+    batch: int = 64
     rate: float = 2.5e-3
     critic_rate: float = 2.5e-3
     cooling: float = 0.3
     """Last share of the steps, over which the rates go to 0."""
     loss: str = losses.RELATIVISTIC
-    r1: float = 0.5
+    r1: float = 0.2
     """Weight of R1, and of R2 where the loss is relativistic."""
     r1_every: int = 4
     """Steps from one to the next, which counts so many times."""
@@ -59,7 +59,7 @@ class Options:
     half_life: int = 40_000
     """Pictures after which a weight counts half in the average."""
     look_every: int = 500
-    watch_every: int = 50
+    watch_every: int = 100
     """Steps from one look of the detectors to the next."""
     grace: int = 2000
     """Steps at the beginning in which little variety is no alarm, unless there was more before."""
@@ -74,7 +74,7 @@ class Options:
     threads: int = 1
     device: str = "auto"
     precision: str = "auto"
-    """Of products: ``bfloat16`` is twice as quick on CPUs that have units for it."""
+    """Of products; the shipped one is of ``bfloat16``, twice as quick on CPUs that have units for it."""
 
     @property
     def regime(self) -> Regime:
@@ -108,6 +108,7 @@ _TOY = Options(
     steps=400,
     cooling=0.0,
     batch=16,
+    r1=0.5,
     mixing=0.0,
     unconditional=1.0,  # the detectors look at pictures of which nothing is stated
     half_life=500,
