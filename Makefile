@@ -126,10 +126,10 @@ eval-images: setup ## Measure what peeps-diffusion paints and the upscaler (DATA
 	$(BIN)/python -m tests.bench.eval_images $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data $(DATA)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON)) $(if $(CONTACT),--contact $(CONTACT))
 
-eval-gan: setup ## Measure what peeps-gan makes beside peeps-diffusion (DATA=folder learnt from, MODEL=folder, COUNT=, PAINTED=, JSON=, CONTACT=file)
+eval-gan: setup ## Measure what peeps-gan makes beside peeps-diffusion (DATA=folder learnt from, MODEL=folder, COUNT=, PAINTED=, PROJECTED=, JSON=, CONTACT=file, PAIRS=file)
 	$(BIN)/python -m tests.bench.eval_gan $(if $(MODEL),--model $(MODEL)) $(if $(DATA),--data $(DATA)) \
 		$(if $(COUNT),--count $(COUNT)) $(if $(PAINTED),--painted $(PAINTED)) $(if $(JSON),--json $(JSON)) \
-		$(if $(CONTACT),--contact $(CONTACT))
+		$(if $(PROJECTED),--projected $(PROJECTED)) $(if $(PAIRS),--pairs $(PAIRS)) $(if $(CONTACT),--contact $(CONTACT))
 
 eval-finetune: setup ## Measure personal fine-tunes of peeps-diffusion on five persons (COUNT=, STEPS=, THREADS=, JSON=, CONTACT=file)
 	$(BIN)/python -m tests.bench.eval_finetune $(if $(COUNT),--count $(COUNT)) $(if $(STEPS),--steps $(STEPS)) \

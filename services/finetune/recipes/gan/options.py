@@ -30,14 +30,14 @@ class Options:
     """Widths of a latent vector and of a style."""
     features: int = within(192, 4, 1024)
     """Width of what the discriminator decides by."""
-    steps: int = 20_000
-    batch: int = within(32, 2, 4096)
+    steps: int = 9000
+    batch: int = within(64, 2, 4096)
     rate: float = within(2.5e-3, 1e-7, 1.0)
     critic_rate: float = within(2.5e-3, 1e-7, 1.0)
     cooling: float = within(0.3, 0.0, 1.0)
     """Last share of the steps, over which the rates go to 0."""
     loss: str = among(names.RELATIVISTIC, *names.LOSSES)
-    r1: float = within(0.5, 0.0, 1000.0)
+    r1: float = within(0.2, 0.0, 1000.0)
     """Weight of R1, and of R2 where the loss is relativistic."""
     r1_every: int = within(4, 1, 1000)
     """Steps from one to the next, which counts so many times."""
@@ -61,7 +61,7 @@ class Options:
     half_life: int = within(40_000, 1, 1_000_000_000)
     """Pictures after which a weight counts half in the average."""
     look_every: int = within(500, 1, 1_000_000)
-    watch_every: int = within(50, 1, 1_000_000)
+    watch_every: int = within(100, 1, 1_000_000)
     """Steps from one look of the detectors to the next."""
     grace: int = within(2000, 0, 100_000_000)
     """Steps at the beginning in which little variety is no alarm, unless there was more before."""
@@ -76,7 +76,7 @@ class Options:
     threads: int = 1
     device: str = "auto"
     precision: str = "auto"
-    """Of products: ``bfloat16`` is twice as quick on CPUs that have units for it."""
+    """Of products; the shipped one is of ``bfloat16``, twice as quick on CPUs that have units for it."""
 
     @property
     def regime(self) -> Regime:
@@ -110,6 +110,7 @@ _TOY = Options(
     steps=400,
     cooling=0.0,
     batch=16,
+    r1=0.5,
     mixing=0.0,
     unconditional=1.0,  # the detectors look at pictures of which nothing is stated
     half_life=500,
