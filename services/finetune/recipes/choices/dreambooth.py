@@ -39,7 +39,8 @@ class Options(Run):
     """Pictures of the class that the model makes itself before the first step."""
     prior_weight: float = within(1.0, 0.0, 10.0)
     """Of their loss beside the subject's; 0 learns from the subject alone."""
-    rate: float = within(1e-3, 1e-7, 0.1)
+    rate: float = within(0.0, 0.0, 0.1)
+    """0: what suits the model, and whether factors or all of it are trained."""
     warm_up: int = within(20, 0, 100_000)
     average: float = within(0.0, 0.0, 0.9999)
     """Decay of the average that is kept of the weights; 0: the weights themselves."""

@@ -37,6 +37,9 @@ from services.finetune.recipes.personal.models.tunable import Told
 from services.finetune.recipes.resumable import Stateful
 from services.finetune.recipes.trained import Trained
 
+_RATES = {True: 1e-4, False: 2e-6}
+"""Of factors, and of the whole network; those of diffusers' own scripts."""
+
 
 class Latents:
     """Implements ``Tunable``."""
@@ -56,6 +59,7 @@ class Latents:
         self.count = self._parts.levels.count
         self.kind, self.family = (Kind.ADAPTER, "lora") if self._rank else (Kind.DIFFUSION, base.family)
         self.described: dict[str, Any] = {"peft_type": "LORA"} if self._rank else {}
+        self.rate = _RATES[bool(self._rank)]
         network = self._parts.network
         torch.manual_seed(options.seed)
         if self._rank:
