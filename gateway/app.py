@@ -23,6 +23,7 @@ from gateway.middleware.route import Route
 from gateway.middleware.sanity import Sanity
 from gateway.middleware.settle import Settle
 from gateway.models import ModelDirectory
+from gateway.openai import routes as openai
 from gateway.pipeline import Counted, Proceed, compose
 from gateway.routes.rpc import RpcDoor
 from gateway.routes.status import public_status
@@ -89,7 +90,11 @@ async def running(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator[
     chain = Counted(pipeline(settings, methods, pools, metrics))
     server = _grpc_server(settings, methods, chain, health_state)
     public = Starlette(
-        routes=[*public_status(health_state), HttpRoute("/{service}/{method}", RpcDoor(methods, chain))]
+        routes=[
+            *public_status(health_state),
+            *openai.routes(methods, chain),
+            HttpRoute("/{service}/{method}", RpcDoor(methods, chain)),
+        ]
     )
     admin = side_app(metrics.registry, lambda: health_state.ready)
     async with contextlib.AsyncExitStack() as stack, contextlib.AsyncExitStack() as http:

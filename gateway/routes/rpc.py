@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
@@ -16,12 +14,10 @@ from gateway.pipeline import Proceed
 from gateway.routes import errors
 from gateway.routes.body import CallerLeft, read_json
 from gateway.routes.deadline import timeout_from
+from gateway.routes.http import form_refusal, metadata_of, while_connected
 from gateway.routes.transcode import to_json, to_message
 from services.common.errors import Code, Reason, ServiceError, unsupported
 from services.common.rpc.interceptors import REQUEST_ID_KEY, internal_error, request_id_from
-
-# Of a caller's headers these go onward; the others belong to HTTP.
-FORWARDED = ("traceparent", "tracestate", "baggage")
 
 _JSON = "application/json"
 _NDJSON = "application/x-ndjson"
@@ -43,7 +39,7 @@ class RpcDoor:
         replies = HttpReplies(send, request_id)
         try:
             call = await self._call(request, request_id, replies)
-            await _while_connected(self._answer(call, replies), receive)
+            await while_connected(self._answer(call, replies), receive)
         except CallerLeft:
             return
         except (ServiceError, BackendError) as error:
@@ -67,11 +63,13 @@ class RpcDoor:
             raise ServiceError(
                 Code.UNIMPLEMENTED, Reason.UNSUPPORTED, f"{method.path} takes a stream of requests: use gRPC"
             )
-        _check_content_type(request, replies)
+        if refusal := form_refusal(request):
+            replies.status = 415
+            raise refusal
         remaining = timeout_from(request.headers)
         message = to_message(await read_json(request), method.request_type)
         replies.method = method
-        return Call(method, _metadata(request, request_id), message, remaining, replies)
+        return Call(method, metadata_of(request, request_id), message, remaining, replies)
 
     async def _answer(self, call: Call, replies: HttpReplies) -> None:
         await self._pipeline(call)
@@ -131,40 +129,3 @@ class HttpReplies:
     def _json(self, message: bytes) -> str:
         assert self.method is not None, "replies come after the request was understood"
         return to_json(message, self.method.response_type)
-
-
-async def _while_connected(answer: Coroutine[Any, Any, None], receive: Receive) -> None:
-    """Run ``answer``; cancel it, and the backend's call with it, when the caller leaves."""
-    answering = asyncio.create_task(answer)
-    leaving = asyncio.create_task(_left(receive))
-    try:
-        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not answering.done():
-            raise CallerLeft
-        await answering
-    finally:
-        for task in (answering, leaving):
-            task.cancel()
-        await asyncio.gather(answering, leaving, return_exceptions=True)
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def _metadata(request: Request, request_id: str) -> Metadata:
-    headers = ((name, request.headers.get(name)) for name in FORWARDED)
-    return ((REQUEST_ID_KEY, request_id), *((name, value) for name, value in headers if value is not None))
-
-
-def _check_content_type(request: Request, replies: HttpReplies) -> None:
-    """Refuse what a web page may send anywhere without asking first: a form, or plain text.
-
-    A page that says JSON makes its browser ask, and the gateway does not agree. Programs send
-    no Origin, and need no content type.
-    """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if "origin" in request.headers and content_type != _JSON:
-        replies.status = 415
-        raise unsupported(f"send content-type {_JSON}, not {content_type or 'none'}")

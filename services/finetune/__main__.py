@@ -81,10 +81,12 @@ class FinetuneProcess:
         await self._counter.find()
         self.datasets.worker.start()
         self.jobs.orchestrator.start()
+        self.jobs.sender.start()
 
     async def close(self) -> None:
         """Let go of the work, then of the database."""
         await self.jobs.orchestrator.close()
+        await self.jobs.sender.close()
         await self.datasets.worker.close()
         await self._work.close()
         await self._servicer.close()

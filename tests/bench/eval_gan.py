@@ -3,7 +3,8 @@
 Kernel distance of features, precision and recall against held-out drawings, and the entropy of what the judge
 says they show, as a share of the drawings': of pictures made with nothing stated, made of the drawings'
 attributes, painted by peeps-diffusion of the drawings' captions, and drawn anew (of ``--data``, else one half
-of the drawings against the other). All are at the GAN's own size, and compared with as many drawings.
+of the drawings against the other). All are at the GAN's own size, and compared with as many drawings. And how
+near projections of drawings come, and how many of the drawings' attributes they keep.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from services.finetune.recipes.diffusion.painting import Manner
 from services.finetune.recipes.gan.diversity import entropies
 from services.finetune.recipes.gan.maker import Maker
 from services.finetune.recipes.judge.judging import Judge, shrunk
+from services.finetune.recipes.judge.vocabulary import labels
 from services.finetune.recipes.measures.features import Features
 from services.finetune.recipes.measures.sets import NEIGHBOURS, Points, coverage, kid
 from services.finetune.recipes.options import add_flags, read_flags
@@ -34,6 +36,7 @@ from services.finetune.recipes.peeps.drawing import at_size
 from services.finetune.recipes.peeps.pictures import pictures, pixels, save_sheet
 from services.finetune.recipes.peeps.vector import vectors
 from tests.bench.eval_images import MODELS, drawn_twice
+from tests.bench.gan.projected import Projector, decibels
 from tests.bench.report import Report
 
 SHIPPED = {
@@ -45,7 +48,8 @@ SHIPPED = {
 """The version that stands for each, and the recipe that makes such."""
 ENTROPY = 0.9
 OPEN, STATED, PAINTED, DRAWN = "made", "made_of_attributes", "painted", "drawn"
-CONTACTS = 24
+PROJECTED = "projected"
+CONTACTS, CONTACT_COLUMNS = 24, 8
 
 
 @dataclass
@@ -94,6 +98,17 @@ class Subject:
         captions = [full_caption(each) for each in self.avatars[: self.chosen.painted]]
         return pictures(pixels(shrunk(painter.paint(captions, self.manner), self.maker.config.size)))
 
+    def projected(self) -> tuple[Tensor, Tensor]:
+        """Projections of the first drawings, and these."""
+        drawn = self.drawn[: self.chosen.projected]
+        projector = Projector(self.chosen.model)
+        return torch.stack([projector.project(each) for each in drawn]), drawn
+
+    def kept(self, made: Tensor) -> dict[str, float]:
+        """Of the words that the first drawings are to show, the share that ``made`` shows in their place."""
+        wanted = labels(self.avatars[: len(made)], self.judge.words)
+        return {"attributes_shown": self.judge.verdict(made, wanted).share}
+
     def likeness(self, made: Points, real: Points) -> dict[str, float]:
         """Of two sets of features."""
         name, found, near = self.features.name, kid(made, real), coverage(made, real)
@@ -118,17 +133,28 @@ def evaluate(subject: Subject) -> Findings:
     for of, made in sets.items():
         real, n = subject.drawn[: len(made)], len(made)
         values = subject.likeness(subject.features.of(made), subject.points[:n])
-        found.add(of, f"{n} against {n}", values | subject.shown(made, real))
+        asked = {} if of == OPEN else subject.kept(made)
+        found.add(of, f"{n} against {n}", values | subject.shown(made, real) | asked)
     size = subject.maker.config.size
     one, other = drawn_twice(subject.features, subject.points, subject.data, size)
     half = len(subject.drawn) // 2
     found.add(
         DRAWN,
         f"{len(one)} against {len(other)}",
-        subject.likeness(one, other) | subject.shown(subject.drawn[:half], subject.drawn[half : 2 * half]),
+        subject.likeness(one, other)
+        | subject.shown(subject.drawn[:half], subject.drawn[half : 2 * half])
+        | subject.kept(subject.drawn),
     )
+    if subject.chosen.projected:
+        made, drawn = subject.projected()
+        near = {"psnr_db": decibels(made, drawn)} | subject.kept(made)
+        found.add(PROJECTED, f"{len(made)} drawings", near)
+        if subject.chosen.pairs:
+            rows = zip(drawn.split(CONTACT_COLUMNS), made.split(CONTACT_COLUMNS), strict=True)
+            sheet = torch.cat([each for pair in rows for each in pair])
+            save_sheet(sheet, subject.chosen.pairs, columns=CONTACT_COLUMNS, enlarge=4)
     if subject.chosen.contact:
-        save_sheet(sets[OPEN][:CONTACTS], subject.chosen.contact, columns=8, enlarge=4)
+        save_sheet(sets[OPEN][:CONTACTS], subject.chosen.contact, columns=CONTACT_COLUMNS, enlarge=4)
     return found
 
 
@@ -145,7 +171,7 @@ def show(subject: Subject, found: Findings) -> None:
         [("pictures", *found.sizes.values()), *rows],
     )
     counted = ", ".join(subject.judge.counted)
-    report.say(f"attribute entropy is of {counted}, as a share of the drawings'")
+    report.say(f"attributes are {counted}; their entropy is a share of the drawings'")
     report.least("attribute entropy, nothing stated", found.figures["attribute_entropy"][OPEN], ENTROPY)
     report.summary()
 
@@ -163,6 +189,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--painted", type=int, default=250, help="pictures of the diffusion; 0: none (%(default)s)"
     )
+    options.add_argument(
+        "--projected", type=int, default=48, help="drawings that are projected; 0: none (%(default)s)"
+    )
+    options.add_argument("--pairs", type=Path, help="file for drawings with their projections below")
     options.add_argument("--contact", type=Path, help="file for the first pictures made")
     options.add_argument("--json", type=Path, help="file to write the figures to")
     options.add_argument("--threads", type=int, default=1, help="(%(default)s)")

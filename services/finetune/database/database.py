@@ -26,6 +26,9 @@ _LONGEST_PAUSE = 0.5
 _RETRY_AFTER = 2.0
 _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: serialization failure, deadlock, lock not available."""
+_DOUBLE = "23505"
+"""PostgreSQL: unique violation."""
+_MOST_DOUBLES = 5
 _AWAY = frozenset({"57P01", "57P02", "57P03", "53300"})
 """PostgreSQL: shut down, crashed, starting, too many connections."""
 
@@ -98,14 +101,15 @@ class Database:
 
     def _until_done(self, attempt: Callable[[], T]) -> T:
         """``attempt``, again while it may help. Other errors than the database's own pass through."""
-        ends, pause = time.monotonic() + self._patience, _FIRST_PAUSE
+        ends, pause, doubles = time.monotonic() + self._patience, _FIRST_PAUSE, 0
         while True:
             try:
                 return attempt()
             except _CommitLost as error:
                 raise _unreachable(error) from error
             except DBAPIError as error:
-                if not (_in_the_way(error) or _is_away(error)):
+                doubles += _is_double(error)
+                if not (_in_the_way(error) or _is_away(error) or 0 < doubles <= _MOST_DOUBLES):
                     raise
                 if time.monotonic() + pause > ends:
                     raise _unreachable(error) from error
@@ -141,6 +145,11 @@ def _in_the_way(error: DBAPIError) -> bool:
     if state is not None:
         return state in _CONFLICTS
     return isinstance(error, OperationalError) and _says(error, "is locked", "is busy")
+
+
+def _is_double(error: DBAPIError) -> bool:
+    """A key is there already; on PostgreSQL perhaps since this one looked, though it is as if alone."""
+    return getattr(error.orig, "sqlstate", None) == _DOUBLE
 
 
 def _is_away(error: DBAPIError) -> bool:

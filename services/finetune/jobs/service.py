@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ from services.finetune.promotion.promoting import Promoted, Promoter
 from services.finetune.promotion.records import PromotionRecords, Wanted, mark
 from services.finetune.report.told import Told, Write
 from services.finetune.webhooks.addresses import Addresses
+from services.finetune.webhooks.outbox import Outbox
+from services.finetune.webhooks.sending import Sender
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Parts:
     store: ModelStore
     work: Path
     addresses: Addresses
+    trust: ssl.SSLContext | None = None
+    """Whose certificates count where webhooks lead; None: those that this machine trusts."""
 
 
 class Jobs:
@@ -65,6 +70,7 @@ class Jobs:
         self._forecaster = Forecaster(children, self.records, parts.work, settings.jobs)
         claims = Claims(parts.database, owner)
         validator = Validator(claims, self.examiner)
+        self.sender = Sender(Outbox(parts.database), parts.addresses, metrics, parts.trust)
         self.orchestrator = Orchestrator(claims, self.records, validator, executors, metrics)
 
     def create(self, tenant: str, spec: Spec, request_id: str, asked: str) -> tuple[Job, bool]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from urllib.parse import urlsplit
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+from services.common.web import Address, is_public
 
 
 class Addresses:
@@ -30,30 +29,18 @@ class Addresses:
             return f"{url[:80]!r} must begin with {allowed} and name a host"
         if parts.username or parts.password:
             return "holds a user name or password; the signature tells who calls"
-        if not self._private and (host == "localhost" or _is_private(host)):
+        if not self._private and (host.rstrip(".") == "localhost" or _is_private(host)):
             return f"{host} is no public address; PEQUOD_WEBHOOK_PRIVATE=1 allows those"
         return ""
 
-    def resolve(self, url: str) -> tuple[str, int]:
-        """An address of the URL's host, which may be told, and the port.
-
-        Raises OSError where the host is unknown, or where any address of it is private.
-        """
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-        hosts = [str(each[4][0]) for each in found]
-        for host in hosts:
-            if not self._private and _is_private(host):
-                raise OSError(f"{parts.hostname} leads to {host}, which is no public address")
-        return hosts[0], port
+    def is_allowed(self, address: Address) -> bool:
+        """Whether an address that a name leads to may be connected to."""
+        return self._private or is_public(address)
 
 
 def _is_private(host: str) -> bool:
     """Of a literal address: not one of the public internet. Names are no addresses yet."""
     try:
-        address: Address = ipaddress.ip_address(host.partition("%")[0])
+        return not is_public(ipaddress.ip_address(host.partition("%")[0]))
     except ValueError:
         return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return not (mapped or address).is_global

@@ -130,14 +130,14 @@ class Preparation:
         found = {}
         for name, reference in self._recipe.aids.items():
             try:
-                found[name] = patient(partial(self._folder, reference))
+                found[name] = patient(partial(self._aid, reference))
             except ServiceError as error:
                 if error.code is not Code.NOT_FOUND:
                     raise
                 self._watcher.logged(f"goes on without {reference}: {error.message}")
         return found
 
-    def _folder(self, reference: str) -> Path:
+    def _aid(self, reference: str) -> Path:
         store = self._means.store
         return wait(store.fetch(wait(store.resolve(reference))))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
-from tests.unit.gan.gan_models import publish_clip, publish_gan
+from tests.unit.gan.gan_models import gan_service, publish_clip, publish_gan
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +19,14 @@ def gan_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     publish_gan(home / "user", "bare", companions=False, seed=1, scores=False)
     publish_clip(home / "user")
     return home
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(gan_home):
+    async with gan_service(gan_home, preload=("peeps-gan", "plain", "bare"), max_projections=2) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stub(service):
+    return service[0]

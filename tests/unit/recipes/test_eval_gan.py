@@ -18,6 +18,7 @@ from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
 from services.finetune.recipes.peeps.drawing import at_size
 from services.finetune.recipes.peeps.pictures import pictures
 from tests.bench import eval_gan
+from tests.bench.gan.projected import decibels
 
 CPU = torch.device("cpu")
 COUNT = 60
@@ -34,31 +35,39 @@ def version(tmp_path_factory):
 
 
 def test_a_gan_is_measured_beside_the_diffusion_and_drawings(version, tmp_path, capsys):
-    file, sheet = tmp_path / "figures.json", tmp_path / "made.png"
+    file, sheet, pairs = (tmp_path / name for name in ("figures.json", "made.png", "pairs.png"))
     arguments = ["--count", str(COUNT), "--painted", "16", "--steps", "2", "--json", str(file)]
-    eval_gan.main(["--model", str(version), "--contact", str(sheet), "--device", "cpu", *arguments])
+    arguments += ["--projected", "4", "--contact", str(sheet), "--pairs", str(pairs)]
+    eval_gan.main(["--model", str(version), "--device", "cpu", *arguments])
     said = capsys.readouterr().out
     assert "tiny-gan:1 beside held-out drawings, 32 pixels a side" in said
     assert "- attribute entropy, nothing stated: " in said
     assert sheet.stat().st_size > 1000
+    assert pairs.stat().st_size > 1000
     written = json.loads(file.read_text())
     assert written["sizes"] == {
         "made": "60 against 60",
         "made_of_attributes": "60 against 60",
         "painted": "16 against 16",
         "drawn": "30 against 30",
+        "projected": "4 drawings",
     }
     kid, entropies_ = (written["figures"][name] for name in ("kid@peeps-clip-v2", "attribute_entropy"))
     assert kid["drawn"] < 0.2 * kid["made"]
     assert entropies_["made"] < 0.9 < entropies_["drawn"]
-    assert set(written["figures"]["recall@peeps-clip-v2"]) == set(written["sizes"])
+    assert set(written["figures"]["recall@peeps-clip-v2"]) == set(written["sizes"]) - {"projected"}
+    assert 5 < written["figures"]["psnr_db"]["projected"] < 25  # it learnt for two steps
+    shown = written["figures"]["attributes_shown"]
+    assert shown["made_of_attributes"] < 0.5
+    assert shown["drawn"] > 0.9
 
 
 def test_drawings_passed_off_as_made_are_as_good_as_drawings(version, monkeypatch, tmp_path):
     drawn = pictures(at_size(Peeps(HELD_OUT_FOLDER).images[COUNT : 2 * COUNT], 32))
     monkeypatch.setattr(Maker, "make", lambda *_: drawn)
     file = tmp_path / "figures.json"
-    eval_gan.main(["--model", str(version), "--count", str(COUNT), "--painted", "0", "--json", str(file)])
+    arguments = ["--count", str(COUNT), "--painted", "0", "--projected", "0", "--json", str(file)]
+    eval_gan.main(["--model", str(version), *arguments])
     figures = json.loads(file.read_text())["figures"]
     assert figures["kid@peeps-clip-v2"]["made"] < 0.05
     assert figures["recall@peeps-clip-v2"]["made"] > 0.4
@@ -116,3 +125,9 @@ def test_entropies_are_shares_over_the_attributes_that_count():
     real = np.array([[0, 0, 0], [1, 1, 1]] * 4)
     made = np.array([[0, 0, 0], [1, 0, 0]] * 4)  # a as varied as real, c not at all; b does not count
     assert entropies(judged, made, real) == pytest.approx(0.5)
+
+
+def test_decibels_by_hand():
+    real = torch.zeros(2, 3, 4, 4)
+    made = torch.stack([real[0] + 0.2, real[1] + 0.02])  # errors of 0.1 and 0.01 of the range: 20 and 40 dB
+    assert decibels(made, real) == pytest.approx(30, abs=1e-3)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
-import socket
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, unquote, urljoin, urlunsplit
 
+from services.common.web import Address, SecureConnection, is_public
 from services.finetune.datasets.importing.source import Got, SourceFailed, SourceFile
 
 _CHUNK = 1 << 20
@@ -17,22 +16,6 @@ _SECONDS = 30.0
 """Without a byte."""
 _REDIRECTS = 5
 _ANOTHER_PLACE = frozenset({301, 302, 303, 307, 308})
-# Public by their own numbers, but they lead to any IPv4 address, private ones too.
-_GATEWAYS = tuple(
-    ipaddress.ip_network(each) for each in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
-)
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def is_public(address: Address) -> bool:
-    """Whether ``address`` is one of the public internet."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return is_public(address.ipv4_mapped)
-        if any(address in network for network in _GATEWAYS):
-            return False
-    return address.is_global and not address.is_multicast
 
 
 class WebSource:
@@ -71,7 +54,7 @@ class WebSource:
         parts = self._allowed(place)
         if parts.scheme != "https" or not parts.hostname:
             raise SourceFailed(f"{place[:200]} is no https:// address")
-        connection = _Connection(parts.hostname, parts.port or 443, self._public, self._trust)
+        connection = SecureConnection(parts.hostname, parts.port or 443, _SECONDS, self._public, self._trust)
         try:
             path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
             connection.request("GET", path, headers={"user-agent": "pequod", "accept-encoding": "identity"})
@@ -86,34 +69,6 @@ class WebSource:
         finally:
             connection.close()
         return None
-
-
-class _Connection(http.client.HTTPSConnection):
-    """Connects to the very address that was looked at, so that a name cannot change its mind in between."""
-
-    def __init__(
-        self, host: str, port: int, public: Callable[[Address], bool], trust: ssl.SSLContext
-    ) -> None:
-        super().__init__(host, port, timeout=_SECONDS, context=trust)
-        self._public = public
-        self._trust = trust
-
-    def connect(self) -> None:
-        """Resolve, look, connect, and check the certificate against the name."""
-        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
-        if refused := [each for each in addresses if not self._public(ipaddress.ip_address(each))]:
-            raise SourceFailed(f"{self.host} is at {refused[0]}, which is no public address: refused")
-        last: OSError | None = None
-        for address in addresses:
-            try:
-                raw = socket.create_connection((address, self.port), self.timeout)
-            except OSError as error:
-                last = error
-                continue
-            self.sock = self._trust.wrap_socket(raw, server_hostname=self.host)
-            return
-        raise last or OSError(f"{self.host} has no address")
 
 
 def _save(reply: http.client.HTTPResponse, target: Path, got: Got) -> None:

@@ -70,8 +70,9 @@ class Contest:
         real, made = self._shown(dealt.real, regime), self._shown(dealt.made.detach(), regime)
         with self._device.products():
             said_real, said_made = dealt.judge(real), dealt.judge(made)
+            penalty = self._penalty(step, dealt.judge, real, made, regime)
         loss = losses.critic_loss(regime.loss, said_real, said_made)
-        length = descend(self._judges, rate, loss + self._penalty(step, dealt.judge, real, made, regime))
+        length = descend(self._judges, rate, loss + penalty)
         self._augmentation.steer(said_real)
         self._note(
             {

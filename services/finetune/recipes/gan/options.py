@@ -73,6 +73,8 @@ class Options:
     seed: int = 1
     threads: int = 1
     device: str = "auto"
+    precision: str = "auto"
+    """Of products: ``bfloat16`` is twice as quick on CPUs that have units for it."""
 
     @property
     def regime(self) -> Regime:

@@ -43,7 +43,8 @@ class Training:
         """``work``: the folder of the events. Raises ValueError for options that cannot be."""
         if options.loss not in losses.LOSSES:
             raise ValueError(f"loss is {options.loss!r}, one of {', '.join(losses.LOSSES)} is needed")
-        self._options, self._device = options, Device(options.device, options.threads)
+        self._options = options
+        self._device = Device(options.device, options.threads, options.precision)
         torch.backends.cudnn.benchmark = self._device.is_gpu  # every step has the same shapes
         torch.manual_seed(options.seed)
         sizes = Config.of(options.size, len(VOCABULARY), options.finest, options.most)
@@ -111,7 +112,7 @@ class Training:
         self.watch.note(figures)
 
     def _optimiser(self, *groups: dict[str, Any]) -> torch.optim.Adam:
-        return torch.optim.Adam(groups, betas=_BETAS, fused=self._device.is_gpu)
+        return torch.optim.Adam(groups, betas=_BETAS, fused=True)
 
     @torch.no_grad()
     def set_mean(self) -> None:

@@ -41,7 +41,7 @@ class VanishingLimits:
 
     accuracy: float = 0.98
     """Of the discriminator; where it errs more often, small gradients have other reasons."""
-    overcome: float = 0.75
+    overcome: float = 0.7
     """An alarm ends when it errs so often again: another loss mends the gradient, not the cause."""
     gradient: float = 0.05
     """Length of the generator's gradient, as a share of its median while nothing was wrong."""

@@ -1,0 +1,1 @@
+"""The door for clients of OpenAI's HTTP API, under ``/v1``."""

@@ -1,0 +1,102 @@
+"""Calls of services for one HTTP request, each through the whole pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+from google.protobuf.message import Message
+
+from gateway.call import Call, Metadata
+from gateway.methods import Method, unknown_method
+from gateway.pipeline import Proceed
+
+
+class Caller:
+    """What endpoints reach the services by."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        pipeline: Proceed,
+        metadata: Metadata,
+        request_id: str,
+        remaining: float | None,
+    ) -> None:
+        """``remaining``: seconds for all calls together; None: as the policy has it."""
+        self.request_id = request_id
+        self._methods, self._pipeline, self._metadata = methods, pipeline, metadata
+        self._ends = None if remaining is None else time.monotonic() + remaining
+
+    async def one(self, path: str, request: Message) -> Any:
+        """The reply of a unary method. Raises ServiceError or BackendError."""
+        call = self._call(path, request, _Handover())
+        await self._pipeline(call)
+        return call.method.response_type.FromString(call.reply)
+
+    async def each(self, path: str, requests: Sequence[Message]) -> list[Any]:
+        """The replies to several requests at the same time; one error ends them all."""
+        calls = [asyncio.create_task(self.one(path, request)) for request in requests]
+        try:
+            return await asyncio.gather(*calls)
+        finally:
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+    async def many(self, path: str, request: Message) -> AsyncGenerator[Any, None]:
+        """The replies of a streaming method as they come; closing it cancels the call.
+
+        Raises ServiceError or BackendError, also after some of them.
+        """
+        replies = _Handover()
+        call = self._call(path, request, replies)
+        running = asyncio.create_task(self._through(call, replies))
+        try:
+            while (message := await replies.get()) is not None:
+                yield call.method.response_type.FromString(message)
+            await running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    async def _through(self, call: Call, replies: _Handover) -> None:
+        try:
+            await self._pipeline(call)
+        finally:
+            replies.end()
+
+    def _call(self, path: str, request: Message, replies: _Handover) -> Call:
+        method = self._methods.get(path)
+        if method is None:
+            raise unknown_method(path, self._methods)
+        remaining = None if self._ends is None else self._ends - time.monotonic()
+        return Call(method, self._metadata, request.SerializeToString(), remaining, replies)
+
+
+class _Handover:
+    """Replies, one at a time: the backend is read only as fast as the caller reads."""
+
+    def __init__(self) -> None:
+        self._messages: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(1)
+
+    async def begin(self, metadata: Metadata) -> None:
+        """A backend's own metadata stays behind."""
+
+    async def send(self, message: bytes) -> None:
+        """Hand one over, once the one before was taken."""
+        await self._room.acquire()
+        self._messages.put_nowait(message)
+
+    def end(self) -> None:
+        """There are no more."""
+        self._messages.put_nowait(None)
+
+    async def get(self) -> bytes | None:
+        """The next one; None after the last."""
+        message = await self._messages.get()
+        self._room.release()
+        return message

@@ -1,0 +1,168 @@
+"""``/v1/images/generations``: images from texts, whole or with pictures of what is becoming of them."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar, Literal
+
+from google.protobuf.json_format import MessageToDict
+from pydantic import Field
+
+from gateway.models import GET_MODEL
+from gateway.openai.answer import Answer, Events
+from gateway.openai.body import Body
+from gateway.openai.caller import Caller
+from pequod.common.v1 import Image, ImageFormat, Usage
+from pequod.diffusion import v1
+from pequod.model.v1 import GetModelRequest
+from services.common.errors import invalid
+
+GENERATE = "/pequod.diffusion.v1.DiffusionService/Generate"
+_FACTORS = (1, 2, 4)
+"""How many times an upscaler enlarges."""
+_FORMATS = {
+    "png": ImageFormat.IMAGE_FORMAT_PNG,
+    "jpeg": ImageFormat.IMAGE_FORMAT_JPEG,
+    "webp": ImageFormat.IMAGE_FORMAT_WEBP,
+}
+_AUTO = "auto"
+_USUAL_STEPS = 20
+
+
+class ImageBody(Body):
+    """A request. The last four fields are our own."""
+
+    refused: ClassVar = {
+        "svg": "images have pixels here",
+        "frame_count": "images do not move here",
+        "frame_duration_ms": "images do not move here",
+        "output_compression": "JPEG is of quality 95, PNG and WebP lose nothing",
+    }
+
+    prompt: str
+    n: int | None = Field(None, ge=1, le=16)
+    size: str = _AUTO
+    response_format: Literal["b64_json", "url"] = "b64_json"
+    output_format: Literal["png", "jpeg", "webp"] = "png"
+    quality: str = _AUTO
+    style: str = ""
+    moderation: str = _AUTO
+    background: Literal["auto", "opaque", "transparent"] = "auto"
+    stream: bool = False
+    partial_images: int = Field(0, ge=0, le=3)
+    seed: int | None = Field(None, ge=0, lt=2**64)
+    steps: int | None = Field(None, ge=1)
+    guidance_scale: float | None = None
+    negative_prompt: str = ""
+
+
+async def generations(body: ImageBody, caller: Caller) -> Answer:
+    """Paint."""
+    request = await request_of(body, caller)
+    created = int(time.time())
+    if body.stream:
+        return Events(_events(body, request, created, caller), named=True)
+    made: dict[int, v1.GeneratedImage] = {}
+    usage = Usage()
+    async for reply in caller.many(GENERATE, request):
+        if reply.HasField("image"):
+            made[reply.image.index] = reply.image
+        if reply.HasField("usage"):
+            usage = reply.usage
+    images = [made[place] for place in sorted(made)]
+    return {
+        "created": created,
+        "background": "opaque",
+        "output_format": body.output_format,
+        "quality": body.quality,
+        "size": _size(images[0].image),
+        "data": [{"b64_json": _text(each.image), "seed": each.seed} for each in images],
+        "usage": _usage(usage),
+    }
+
+
+async def request_of(body: ImageBody, caller: Caller) -> v1.GenerateRequest:
+    """The diffusion service's request. Raises INVALID_ARGUMENT naming the field."""
+    if body.response_format == "url":
+        raise invalid("response_format", "images are sent, not kept: ask for b64_json")
+    if body.background == "transparent":
+        raise invalid("background", "images have no transparent parts")
+    request = v1.GenerateRequest(
+        model=body.model,
+        prompt=body.prompt,
+        n=body.n or 1,
+        negative_prompt=body.negative_prompt,
+        output_format=_FORMATS[body.output_format],
+    )
+    for name in ("seed", "steps", "guidance_scale"):
+        if (value := getattr(body, name)) is not None:
+            setattr(request, name, value)
+    if body.size == _AUTO and not body.partial_images:
+        return request
+    reply = await caller.one(GET_MODEL, GetModelRequest(model=body.model))
+    config = MessageToDict(reply.model.config)
+    if body.size != _AUTO:
+        _set_size(request, body.size, config.get(reply.model.family))
+    if body.stream and body.partial_images:
+        steps = body.steps or int(config.get("defaults", {}).get("steps", _USUAL_STEPS))
+        request.preview_every = max(1, -(-steps // (body.partial_images + 1)))
+        request.preview_format = request.output_format
+    return request
+
+
+def _set_size(request: v1.GenerateRequest, size: str, sizes: Any) -> None:
+    """``sizes``: the configuration of a family that paints at one size; another takes what is asked for."""
+    width, _, height = size.partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise invalid("size", f"{size!r} is not auto, nor WIDTHxHEIGHT")
+    if not isinstance(sizes, dict) or "size" not in sizes:
+        request.width, request.height = int(width), int(height)
+        return
+    side = int(sizes["size"])
+    known = {f"{side * factor}x{side * factor}": factor for factor in _FACTORS}
+    if size not in known:
+        raise invalid("size", f"{size} cannot be made of {request.model}: auto, {', '.join(known)} can")
+    request.upscale_factor = known[size]
+
+
+async def _events(
+    body: ImageBody, request: v1.GenerateRequest, created: int, caller: Caller
+) -> AsyncIterator[dict[str, Any]]:
+    """Pictures of the first image on its way, then each image."""
+    shared = {"created_at": created, "background": "opaque", "quality": body.quality}
+    shared["output_format"] = body.output_format
+    partial = 0
+    finished: list[v1.GeneratedImage] = []
+    usage = Usage()
+    async for reply in caller.many(GENERATE, request):
+        if reply.HasField("step") and reply.step.HasField("preview") and reply.step.index == 0:
+            if partial < body.partial_images and reply.step.step < reply.step.steps:
+                image = reply.step.preview
+                event = {"type": "image_generation.partial_image", "partial_image_index": partial}
+                yield {**event, **shared, "b64_json": _text(image), "size": _size(image)}
+                partial += 1
+        elif reply.HasField("image"):
+            finished.append(reply.image)
+        if reply.HasField("usage"):
+            usage = reply.usage
+    for place, each in enumerate(sorted(finished, key=lambda each: each.index)):
+        event = {"type": "image_generation.completed", **shared, "b64_json": _text(each.image)}
+        used = _usage(usage if place == 0 else Usage())
+        yield {**event, "size": _size(each.image), "usage": used, "seed": each.seed}
+
+
+def _text(image: Image) -> str:
+    return base64.b64encode(image.data).decode()
+
+
+def _size(image: Image) -> str:
+    return f"{image.width}x{image.height}"
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    """Steps count as what was put out."""
+    tokens = {"input_tokens": usage.input_tokens, "output_tokens": usage.steps}
+    details = {"text_tokens": usage.input_tokens, "image_tokens": 0}
+    return {**tokens, "total_tokens": usage.input_tokens + usage.steps, "input_tokens_details": details}

@@ -1,0 +1,39 @@
+"""``/v1/models``: what there is, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.models import GET_MODEL, LIST_MODELS
+from gateway.openai.answer import Answer
+from gateway.openai.caller import Caller
+from pequod.model.v1 import GetModelRequest, ListModelsRequest, Model
+
+_PAGE = 1000
+
+
+async def list_models(caller: Caller) -> Answer:
+    """Every name once; ``name:version`` and ``name@alias`` are understood too."""
+    found: dict[str, Model] = {}
+    token = ""
+    while True:
+        page = await caller.one(LIST_MODELS, ListModelsRequest(page_size=_PAGE, page_token=token))
+        found |= {each.name: each for each in page.models}
+        token = page.next_page_token
+        if not token:
+            return {"object": "list", "data": [_shown(name, each) for name, each in found.items()]}
+
+
+async def get_model(reference: str, caller: Caller) -> Answer:
+    """One of them, by any reference. Raises NOT_FOUND with the close names."""
+    reply = await caller.one(GET_MODEL, GetModelRequest(model=reference))
+    return _shown(reference, reply.model)
+
+
+def _shown(name: str, model: Model) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": model.create_time.seconds,
+        "owned_by": model.tenant or "local",
+    }

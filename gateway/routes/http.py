@@ -1,0 +1,58 @@
+"""What the HTTP doors share: whose request it is, and an answer that ends when its reader leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import Receive
+
+from gateway.call import Metadata
+from gateway.routes.body import CallerLeft
+from services.common.errors import ServiceError, unsupported
+from services.common.rpc.interceptors import REQUEST_ID_KEY
+
+# Of a caller's headers these go onward; the others belong to HTTP.
+FORWARDED = ("traceparent", "tracestate", "baggage")
+
+_JSON = "application/json"
+
+
+async def while_connected(answer: Coroutine[Any, Any, None], receive: Receive) -> None:
+    """Run ``answer``; cancel it, and the backend's call with it, when the caller leaves."""
+    answering = asyncio.create_task(answer)
+    leaving = asyncio.create_task(_left(receive))
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise CallerLeft
+        await answering
+    finally:
+        for task in (answering, leaving):
+            task.cancel()
+        await asyncio.gather(answering, leaving, return_exceptions=True)
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def metadata_of(request: Request, request_id: str) -> Metadata:
+    """What goes onward of a request's headers."""
+    headers = ((name, request.headers.get(name)) for name in FORWARDED)
+    return ((REQUEST_ID_KEY, request_id), *((name, value) for name, value in headers if value is not None))
+
+
+def form_refusal(request: Request) -> ServiceError | None:
+    """Why to refuse what a web page may send anywhere without asking first: a form, or plain text.
+
+    A page that says JSON makes its browser ask, and the gateway does not agree. Programs send
+    no Origin, and need no content type.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if "origin" in request.headers and content_type != _JSON:
+        return unsupported(f"send content-type {_JSON}, not {content_type or 'none'}")
+    return None

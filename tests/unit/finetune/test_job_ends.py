@@ -1,0 +1,166 @@
+"""What becomes of a job in each case: ends, stops, full disks; and its checkpoints' order."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from services.common.errors import Code, ServiceError
+from services.common.store import open_store
+from services.finetune.catalogue.entries import RECIPES
+from services.finetune.checkpoints.folder import JobFolder
+from services.finetune.checkpoints.records import CheckpointRecords
+from services.finetune.datasets.records import DatasetRecords
+from services.finetune.datasets.storage.content import open_content
+from services.finetune.jobs.claims import Claims, Report
+from services.finetune.jobs.job import Kind, Promotion, Spec
+from services.finetune.jobs.records import JobRecords
+from services.finetune.jobs.states import State
+from services.finetune.promotion.promoting import Promoter
+from services.finetune.promotion.records import PromotionRecords
+from services.finetune.waiting import wait
+from services.finetune.worker.preparing import Means
+from services.finetune.worker.running import Parts, Run
+from tests.unit.finetune.fake_recipe import FAKE
+from tests.unit.finetune.job_parts import TENANT, events, walk
+
+
+class Bench:
+    """Runs jobs in this process, one at a time."""
+
+    def __init__(self, database, folder):
+        self.records, self.claims = JobRecords(database), Claims(database, "bench")
+        self.checkpoints = CheckpointRecords(database)
+        self.store = open_store(folder / "shipped", str(folder / "models"), folder / "cache")
+        self.promoter = Promoter(PromotionRecords(database), self.store)
+        content = open_content(str(folder / "datasets"), folder / "cache")
+        self.means = Means(DatasetRecords(database, 0), content, self.store, 1)
+        self.work = folder / "work"
+        self.stopping = threading.Event()
+
+    def create(self, act, **fields):
+        spec = Spec(**{"recipe": "fake", "parameters": {"act": act}, "steps": 5, "name": "made", **fields})
+        job, _ = self.records.create(TENANT, spec)
+        self.claims.report(self.claims.unchecked(), Report(state=State.QUEUED))
+        return job.job_id
+
+    def run(self, job_id, meanwhile=lambda: None):
+        """Claim it and run it here; ``meanwhile`` happens in another thread."""
+        claim = self.claims.next("local", 0)
+        assert claim.job.job_id == job_id
+        folder = JobFolder(self.work, TENANT, job_id)
+        parts = Parts(self.claims, self.records, self.checkpoints, self.promoter, self.means, folder)
+        other = threading.Thread(target=meanwhile)
+        other.start()
+        Run(claim, parts, self.stopping).run()
+        other.join()
+        return self.records.get(TENANT, job_id)
+
+
+@pytest.fixture
+def bench(database, tmp_path, monkeypatch):
+    monkeypatch.setitem(RECIPES, "fake", FAKE)
+    (tmp_path / "shipped").mkdir()
+    return Bench(database, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("act", "state", "reason", "says"),
+    [
+        ("diverged", State.FAILED, "DIVERGED", "the last good checkpoint is kept"),
+        ("refused", State.FAILED, "RECIPE_FAILED", "the corpus has no chapters"),
+        ("bug", State.FAILED, "INTERNAL", "KeyError: 'oops'"),
+        ("full", State.PAUSED, "DISK_FULL", "No space left on device: checkpoint.pt; make room"),
+        ("away", State.PAUSED, "STORE_UNREACHABLE", "the store is away"),
+    ],
+)
+def test_each_failure_says_what_it_is(bench, act, state, reason, says):
+    job = bench.run(bench.create(act))
+    assert (job.state, job.error.reason) == (state, reason)
+    assert says in job.error.message
+    logs = [each.data for each in events(bench.records, job.job_id) if each.kind is Kind.LOG]
+    assert [each["level"] for each in logs] == (["error"] if act == "bug" else [])
+
+
+def test_a_job_goes_on_once_there_is_room_again(bench):
+    job_id = bench.create("full_once")
+    paused = bench.run(job_id)
+    assert (paused.state, paused.error.reason, paused.step) == (State.PAUSED, "DISK_FULL", 2)
+    bench.records.resume(TENANT, job_id)
+    assert bench.run(job_id).state is State.SUCCEEDED
+    assert walk(bench.records, job_id)[-4:] == ["preparing", "running", "evaluating", "succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "end"), [("cancel", State.CANCELLED), ("pause", State.PAUSED), ("", State.QUEUED)]
+)
+def test_stops_lead_where_they_were_meant_to(bench, wish, end):
+    job_id = bench.create("wait")
+
+    def stop():
+        while bench.records.get(TENANT, job_id).state is not State.RUNNING:
+            pass
+        getattr(bench.records, wish)(TENANT, job_id) if wish else bench.stopping.set()
+
+    assert bench.run(job_id, stop).state is end
+
+
+def test_checkpoints_are_ranked_and_the_best_is_published(bench):
+    job = bench.run(bench.create("losses 3 1! 2 4", keep_checkpoints=2))
+    found = bench.checkpoints.all(TENANT, job.job_id)
+    assert [(each.step, each.rank, each.best, each.veto_reason) for each in found] == [
+        (1, 2, False, ""),
+        (2, 0, False, "too near"),
+        (3, 1, True, ""),
+        (4, 3, False, ""),
+    ]
+    assert [bool(each.size_bytes) for each in found] == [True, False, True, False]
+    assert [score.name for score in found[0].scores] == ["loss"], "what is no number is no score"
+    assert job.best_checkpoint_id == job.promoted_checkpoint_id == f"{job.job_id}-3"
+    assert [each.promoted for each in found] == [False, False, True, False]
+    version = wait(bench.store.resolve("made@production"))
+    assert wait(bench.store.fetch(version)).joinpath("weights.txt").read_text() == "3 2"
+    assert version.manifest.metrics == {"loss": 2.0}
+    kinds = [each.kind for each in events(bench.records, job.job_id)]
+    assert kinds.count(Kind.CHECKPOINT) == kinds.count(Kind.PREVIEW) == 4
+    assert kinds.count(Kind.ALARM) == 1
+    folder = JobFolder(bench.work, TENANT, job.job_id)
+    assert folder.preview(found[1].previews[0].file)[:4] == b"\x89PNG"
+
+
+def test_patience_ends_a_training(bench):
+    job = bench.run(bench.create("losses 1 2 3 0", patience=2))
+    assert job.state is State.SUCCEEDED
+    assert [each.step for each in bench.checkpoints.all(TENANT, job.job_id)] == [1, 2, 3]
+
+
+def test_nothing_is_published_that_is_ruled_out(bench):
+    job = bench.run(bench.create("losses 1! 2!"))
+    assert (job.state, job.model, job.best_checkpoint_id) == (State.SUCCEEDED, "", "")
+    assert "no checkpoint is good enough" in str([each.data for each in events(bench.records, job.job_id)])
+
+
+def test_a_promotion_by_hand_is_left_alone(bench):
+    job = bench.run(bench.create("losses 1 2", promotion=Promotion.MANUAL))
+    assert (job.state, job.model) == (State.SUCCEEDED, "")
+    with pytest.raises(ServiceError) as caught:
+        wait(bench.store.resolve("made"))
+    assert caught.value.code is Code.NOT_FOUND
+
+
+def test_an_attempt_after_the_end_of_another_repeats_nothing(bench, database):
+    """As if it had died between its last candidate and the end."""
+    job_id = bench.create("losses 2 1")
+    real = bench.promoter.promote
+
+    def die(*arguments, **more):
+        raise OSError("killed here")
+
+    bench.promoter.promote = die
+    assert bench.run(job_id).state is State.FAILED
+    before = [each for each in events(bench.records, job_id) if each.kind is Kind.CHECKPOINT]
+    bench.promoter.promote = real
+    again = bench.create("losses 2 1")
+    assert bench.run(again).model == "made:1"
+    assert len(before) == 2
