@@ -16,7 +16,8 @@ from services.finetune.recipes.watching import Alone
 from tests.unit.diffusion.service import diffusion_service, generate, images_of, pixels_of
 from tests.unit.recipes.tiny_unet import drawn, tiny_unet
 
-pytestmark = pytest.mark.timeout(900)  # exports take minutes where many share the cores
+# Two versions are exported, which takes minutes where many share the cores.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 OPTIONS = Options(
     steps=6, batch=2, prior_batch=1, prior_images=4, rate=0.05, warm_up=1, checkpoint_every=6, device="cpu"
