@@ -18,6 +18,7 @@ from services.finetune.recipes.base import open_base
 from services.finetune.recipes.candidates.folder import Candidates
 from services.finetune.recipes.choices.dreambooth import PRESETS, Options
 from services.finetune.recipes.options import parameters_of
+from services.finetune.recipes.personal.photos import Subject
 from services.finetune.recipes.task import Task
 from services.finetune.recipes.watching import Alone, Stopped
 from tests.unit.recipes.killing import killed
@@ -212,7 +213,7 @@ def test_captions_join_the_instance_prompt(base, images, tmp_path):
     (captioned / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
     options = replace(OPTIONS, steps=2)
     photos = dreambooth.read_folder(tmp_path / "captioned", Alone().logged)
-    personal = dreambooth.Personal(photos, opened(base), tmp_path / "work", options, Alone())
+    personal = dreambooth.Personal(Subject.of(photos), opened(base), tmp_path / "work", options, Alone())
     assert personal.training.captions == [
         ["sks person, on a blue ground"],
         ["a hat on sks person"],
@@ -272,7 +273,17 @@ def test_a_work_folder_of_other_pictures_is_refused(whole, base, tmp_path):
     _, _, home = whole
     photos = dreambooth.read_folder(other, Alone().logged)
     with pytest.raises(ValueError, match="was made with other options"):
-        dreambooth.Personal(photos, opened(base), home / "work", OPTIONS, Alone()).course.resume()
+        dreambooth.Personal(Subject.of(photos), opened(base), home / "work", OPTIONS, Alone()).course.resume()
+
+
+def test_other_pictures_are_measured_on_where_they_are_given(images, tmp_path):
+    photos = dreambooth.read_folder(images, Alone().logged)
+    others = dreambooth.read_folder(drawn(tmp_path / "others", 2), Alone().logged)
+    given = Subject.of(photos, others)
+    assert (len(given.learnt), [each.name for each in given.held_out]) == (6, ["00.png", "01.png"])
+    alone = Subject.of(photos)
+    assert (len(alone.learnt), [each.name for each in alone.held_out]) == (5, ["05.png"])
+    assert len({given.digest, alone.digest, Subject.of(photos[:4]).digest}) == 3
 
 
 class Impatient(Alone):

@@ -66,6 +66,8 @@ class Latents:
             with_factors(network, self._rank)
         else:
             network.requires_grad_(True)
+        if options.recompute:
+            network.enable_gradient_checkpointing()
         place_network(network, self._place)
         self._trained = Trained(network)
         for weight in self._trained.weights.values():
