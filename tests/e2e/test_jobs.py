@@ -10,7 +10,9 @@ import time
 
 import psutil
 import pytest
+from PIL import Image
 
+from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
 from tests.e2e.conftest import started
 from tests.unit.finetune.job_parts import TINY_LM, book
 
@@ -118,3 +120,25 @@ def test_a_service_that_is_killed_takes_its_jobs_up_again(shop):
     assert sorted(path.name for path in (shop.folder / "var/models/hardy").iterdir() if path.is_dir()) == [
         "1"
     ]
+
+
+@pytest.mark.timeout(300)
+def test_a_person_is_learnt_and_drawn(shop):
+    """From pictures to pictures: the promoted adapter serves at once, by its name."""
+    folder = shop.folder / "person"
+    folder.mkdir()
+    for number, pixels in enumerate(Peeps(HELD_OUT_FOLDER).images[:5]):
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    quick = ("--steps", "4", "--checkpoint-every", "2", "--set", "prior_images=4", "--seed", "1")
+    wishes = ("--as", "sks person", "--name", "sks", "--watch", "--previews", "seen")
+    done = shop.run("finetune", "person", *wishes, *quick, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "sks:1\n"
+    assert "checkpoint at step 4" in done.stderr
+    assert list((shop.folder / "seen").glob("*.png"))
+    assert shop.run("models", "load", "peeps-diffusion").returncode == 0
+    made = ("image", "sks person with a hat", "--steps", "4", "--seed", "1")
+    plain = shop.run(*made, "-o", "plain.png")
+    tuned = shop.run(*made, "--adapter", "sks", "-o", "tuned.png")
+    assert (plain.returncode, tuned.returncode) == (0, 0), tuned.stderr
+    assert (shop.folder / "plain.png").read_bytes() != (shop.folder / "tuned.png").read_bytes()
