@@ -48,7 +48,7 @@ class Personal:
         if options.clip:
             self._clip = named(Path(options.clip))
             self.training.look_with(Eye(Path(options.clip), Device(options.device, options.threads).torch))
-        bound = options.lasting | {"pictures": self.subject.digest, "base": base.digest}
+        bound = options.lasting | {"pictures": self.subject.digest, "base": base.identity}
         self.course = Resumable(work, self.training.parts, bound, options.seed, watcher=watcher)
 
     def train(self, offers: Offers) -> None:
@@ -74,8 +74,8 @@ class Personal:
             "training": asdict(replace(self.options, clip=self._clip)),
         }
         config |= model.described
-        about = f"{len(self.subject.learnt)} pictures of {self.training.wording.instance}"
-        corpus = Corpus((), about, "")
+        counted = f"{len(self.subject.learnt)} pictures of {self.training.wording.instance}"
+        corpus = Corpus((), self.subject.about or counted, "")
         reference = self.base.reference
         publish(corpus, folder, model.kind, model.family, config, {}, "dreambooth", reference)
 
@@ -106,7 +106,7 @@ def run(task: Task, watcher: Watcher) -> None:
     if base.family != "unet":  # what looks at avatars knows no photographs
         options = replace(options, clip="")
     others = read_folder(task.validation, watcher.logged) if task.validation else ()
-    subject = Subject.of(read_folder(task.data, watcher.logged), others)
+    subject = Subject.of(read_folder(task.data, watcher.logged), others, task.training_data)
     Personal(subject, base, task.work, options, watcher).train(Offers(task.work, watcher))
 
 
