@@ -63,7 +63,8 @@ class FinetuneProcess:
             metrics,
             owner=owner,
         )
-        variables = {**to_environment(settings), **to_environment(models), **database.environment}
+        variables = {**to_environment(settings), **to_environment(models), **to_environment(jobs)}
+        variables |= database.environment
         parts = Parts(database, self.datasets.records, store, settings.work, Addresses(jobs.private_webhooks))
         self.store = store
         self.jobs = Jobs(parts, jobs, Children(jobs, variables), metrics, owner)

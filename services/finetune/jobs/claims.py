@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 LEASE_SECONDS = 30.0
 """For which a job is its worker's without a heartbeat."""
-_MOST_VAIN = 3
+MOST_VAIN = 5
 """Attempts that end without one step done; after them a job is not tried again."""
 _OVER: Mapping[str, Any] = {
     "lease_owner": None,
@@ -195,7 +195,7 @@ class Claims:
             rows.change(connection, found, _OVER, state=State.CANCELLED)
         elif found["pause_requested"] and is_checked:
             rows.change(connection, found, _OVER, state=State.PAUSED)
-        elif found["vain_attempts"] >= _MOST_VAIN:
+        elif found["vain_attempts"] >= MOST_VAIN:
             why = f"whoever worked on it died {found['vain_attempts']} times without one step done"
             rows.change(connection, found, _OVER, state=State.FAILED, error=JobError("CRASHED", why))
         else:

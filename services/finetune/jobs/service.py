@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from services.finetune.orchestrator.executors.local import LocalExecutor
 from services.finetune.orchestrator.forecasting import Forecaster
 from services.finetune.orchestrator.orchestrator import Orchestrator
 from services.finetune.orchestrator.settings import JobSettings
+from services.finetune.orchestrator.tidying import tidy
 from services.finetune.orchestrator.validating import Validator
 from services.finetune.promotion.promoting import Promoted, Promoter
 from services.finetune.promotion.records import PromotionRecords, Wanted, mark
@@ -71,7 +73,8 @@ class Jobs:
         claims = Claims(parts.database, owner)
         validator = Validator(claims, self.examiner)
         self.sender = Sender(Outbox(parts.database), parts.addresses, metrics, parts.trust)
-        self.orchestrator = Orchestrator(claims, self.records, validator, executors, metrics)
+        clean = partial(tidy, self.records, parts.work)
+        self.orchestrator = Orchestrator(claims, self.records, validator, executors, metrics, clean)
 
     def create(self, tenant: str, spec: Spec, request_id: str, asked: str) -> tuple[Job, bool]:
         """A job in state VALIDATING, or the one that ``request_id`` made before, and True.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from services.common.errors import ServiceError
 from services.common.metrics import Metrics
@@ -17,6 +17,7 @@ from services.finetune.orchestrator.validating import Validator
 
 _POLL = 2.0
 """Seconds between looks for what other processes left."""
+_TIDY = 600.0
 _GRACE = 25.0
 """Seconds that a worker has for its last step and checkpoint when the service ends."""
 
@@ -33,15 +34,18 @@ class Orchestrator:
         validator: Validator,
         executors: Sequence[Executor],
         metrics: Metrics,
+        tidy: Callable[[], None],
     ) -> None:
+        """``tidy`` removes what is no longer needed; blocking, run now and then."""
+        self._tidy = tidy
         self._claims, self._records, self._validator = claims, records, validator
         self._executors, self._metrics = executors, metrics
         self._wake, self._closing = asyncio.Event(), asyncio.Event()
-        self._running: asyncio.Task[None] | None = None
+        self._running: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to look for work."""
-        self._running = asyncio.create_task(self._work())
+        self._running = [asyncio.create_task(each) for each in (self._work(), self._tidy_up())]
 
     def wake(self) -> None:
         """There is a new job, or one may go on."""
@@ -51,8 +55,7 @@ class Orchestrator:
         """Launch nothing more; workers write their checkpoints and give their jobs back."""
         self._closing.set()
         self._wake.set()
-        if self._running is not None:
-            await self._running
+        await asyncio.gather(*self._running)
         await asyncio.gather(*(each.close(_GRACE) for each in self._executors))
         with contextlib.suppress(ServiceError):
             await asyncio.to_thread(self._validator.close)
@@ -72,6 +75,16 @@ class Orchestrator:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL):
                     await self._wake.wait()
+
+    async def _tidy_up(self) -> None:
+        while not self._closing.is_set():
+            try:
+                await asyncio.to_thread(self._tidy)
+            except Exception:
+                _logger.exception("could not tidy up; trying again later")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TIDY):
+                    await self._closing.wait()
 
     async def _fill(self, executor: Executor) -> None:
         """Launch jobs while there is room for one and one that fits."""

@@ -26,6 +26,7 @@ from services.finetune.datasets.records import DatasetRecords
 from services.finetune.datasets.storage.content import open_content
 from services.finetune.jobs.claims import Claim, Claims, Fenced
 from services.finetune.jobs.records import JobRecords
+from services.finetune.orchestrator.settings import JobSettings
 from services.finetune.promotion.promoting import Promoter
 from services.finetune.promotion.records import PromotionRecords
 from services.finetune.settings import FinetuneSettings
@@ -52,12 +53,13 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     try:
         settings = from_environment(FinetuneSettings, environ)
         models = from_environment(StoreSettings, environ)
+        limits = from_environment(JobSettings, environ)
         database = from_environment(DatabaseSettings, environ).open()
     except (SettingsError, ServiceError, OSError) as error:
         logging.getLogger("pequod.worker").error("cannot start: %s", error)
         return BAD_START
     try:
-        return _work(chosen, database, settings, models, stopping)
+        return _work(chosen, database, settings, models, limits, stopping)
     finally:
         database.close()
 
@@ -67,6 +69,7 @@ def _work(
     database: Database,
     settings: FinetuneSettings,
     models: StoreSettings,
+    limits: JobSettings,
     stopping: threading.Event,
 ) -> int:
     store = models.open()
@@ -79,7 +82,8 @@ def _work(
     claim = Claim(jobs.get(chosen.tenant, chosen.job), chosen.owner, chosen.epoch)
     folder = JobFolder(settings.work.absolute(), chosen.tenant, chosen.job)
     promoter = Promoter(PromotionRecords(database), store)
-    parts = Parts(claims, jobs, CheckpointRecords(database), promoter, means, folder)
+    most = limits.job_hours * 3600
+    parts = Parts(claims, jobs, CheckpointRecords(database), promoter, means, folder, most)
     try:
         claims.heartbeat(claim)  # before the folder is touched
         take_folder(folder.path, chosen.job)

@@ -22,11 +22,13 @@ from services.common.errors import Code, ServiceError
 from services.finetune.jobs.claims import Claim, Claims, Fenced, Report, Wishes
 from services.finetune.jobs.job import Happening, Job
 from services.finetune.jobs.rows import Row
+from services.finetune.jobs.states import ENDED, State
 
 T = TypeVar("T")
 
 BEAT_SECONDS = 1.0
 _PAUSE = 1.0
+_OVER = ENDED | {State.QUEUED, State.PAUSED}
 FENCED = 3
 """Exit code of a worker whose job somebody else has."""
 
@@ -73,12 +75,18 @@ class Reporter:
             self._fields |= fields
 
     def write(self, report: Report) -> Job:
-        """At once, after what was said before; waits for a database that is away. Raises ServiceError."""
+        """At once, after what was said before; waits for a database that is away. Raises ServiceError.
+
+        A state in which nobody works ends the claim, and with it the beats.
+        """
         with self._speaking:
             self._insist(self._flush)
             self._number += 1
             numbered = replace(report, number=self._number)
-            return self._insist(lambda: self._claims.report(self._claim, numbered))
+            job = self._insist(lambda: self._claims.report(self._claim, numbered))
+            if report.state in _OVER:
+                self._closing.set()
+            return job
 
     def under(self, task: Callable[[Connection, Row], T]) -> T:
         """What ``task`` makes of the job's row, once, as one of this worker's writes. Raises ServiceError."""

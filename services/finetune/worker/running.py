@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import math
 import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.common.errors import Reason
 from services.finetune.catalogue.entries import recipe
 from services.finetune.catalogue.recipe import Recipe
 from services.finetune.checkpoints.folder import JobFolder
 from services.finetune.checkpoints.records import CheckpointRecords
 from services.finetune.jobs.claims import Claim, Claims, Fenced, Report
-from services.finetune.jobs.job import Promotion
+from services.finetune.jobs.job import JobError, Promotion
 from services.finetune.jobs.records import JobRecords
 from services.finetune.jobs.states import ENDED, State
 from services.finetune.promotion.promoting import Promoter
 from services.finetune.promotion.records import Wanted, mark
 from services.finetune.recipes.task import Task
 from services.finetune.recipes.watching import Stopped, Watcher
+from services.finetune.worker.allowance import Allowance
 from services.finetune.worker.following import JobWatcher
 from services.finetune.worker.keeping import Keeper
 from services.finetune.worker.outcomes import outcome_of
@@ -37,6 +41,8 @@ class Parts:
     promoter: Promoter
     means: Means
     folder: JobFolder
+    most_seconds: float = math.inf
+    """That a job may run which names no limit."""
 
 
 class Run:
@@ -48,8 +54,10 @@ class Run:
         self._recipe: Recipe = recipe(self._job.spec.recipe)
         self._reporter = Reporter(parts.claims, claim)
         self._reporter.on_beat = self._look
+        most = claim.job.spec.resources.max_seconds or parts.most_seconds
+        self._allowance = Allowance(parts.folder.path / "seconds", most)
         self._keeper = Keeper(self._job, parts.checkpoints, parts.folder, self._reporter)
-        self._watcher = JobWatcher(self._reporter, self._keeper.offered, stopping)
+        self._watcher = JobWatcher(self._reporter, self._keeper.offered, self._must_stop)
         self._is_deaf = False
         """Whether the recipe is at work and hears of no stop."""
 
@@ -108,10 +116,17 @@ class Run:
     def _mark(self, wanted: Wanted) -> None:
         self._reporter.under(lambda connection, row: mark(connection, row, wanted))
 
+    def _must_stop(self) -> bool:
+        """Whatever the job's owner wants."""
+        return self._stopping.is_set() or self._allowance.is_over
+
     def _stopped(self) -> Report:
         wishes = self._reporter.wishes
         if wishes.cancel:
             return Report(state=State.CANCELLED)
+        if self._allowance.is_over:
+            why = f"it has run for {self._allowance.used:.0f} s, {self._allowance.seconds:.0f} s are allowed"
+            return Report(state=State.FAILED, error=JobError(Reason.TIME_LIMIT, why))
         return Report(state=State.PAUSED if wishes.pause else State.QUEUED)
 
     def _check(self) -> None:
@@ -120,6 +135,9 @@ class Run:
 
     def _look(self) -> None:
         """After each beat: a recipe that hears of no stop is ended where it is."""
+        self._watcher.listen()
+        with contextlib.suppress(OSError):  # a full disk is for the recipe to find
+            self._allowance.note()
         if self._is_deaf and self._watcher.wants_stop():
             self._reporter.write(self._stopped())
             os._exit(0)

@@ -37,20 +37,35 @@ def run(task: Task, watcher: Watcher) -> None:
     act, *values = task.options(Options).act.split()
     if act in ERRORS:
         raise ERRORS[act]
-    if act == "wait":
-        while not watcher.wants_stop():
-            time.sleep(0.01)
-        raise Stopped("asked to")
-    if act == "full_once" and not (task.work / "was_full").exists():
-        task.work.mkdir(parents=True, exist_ok=True)
-        (task.work / "was_full").touch()
-        watcher.stepped(2, task.steps, {"loss": 1.0})
-        raise ERRORS["full"]
+    if act in ACTS:
+        ACTS[act](task, watcher)
+        return
     watcher.alarmed(Alarm("overfitting", 1, "it rings", {"gap": 0.5}, "nothing"))
     for number, value in enumerate(values or ["1"], start=1):
         watcher.stepped(number, task.steps, {"loss": float(value.rstrip("!")), "odd": float("nan")})
         if not watcher.offered(candidate(task, number, value)):
             return
+
+
+def wait(task: Task, watcher: Watcher) -> None:
+    while not watcher.wants_stop():
+        time.sleep(0.01)
+    raise Stopped("asked to")
+
+
+def full_once(task: Task, watcher: Watcher) -> None:
+    if (task.work / "was_full").exists():
+        return
+    task.work.mkdir(parents=True, exist_ok=True)
+    (task.work / "was_full").touch()
+    watcher.stepped(2, task.steps, {"loss": 1.0})
+    raise ERRORS["full"]
+
+
+def stall(task: Task, watcher: Watcher) -> None:
+    for step in (1, 2, 3, 4):
+        watcher.stepped(step, task.steps, {"loss": 1.0})
+        time.sleep(3.0 if step == 2 else 0.1)
 
 
 def candidate(task: Task, step: int, value: str) -> Candidate:
@@ -65,6 +80,7 @@ def candidate(task: Task, step: int, value: str) -> Candidate:
     return Candidate(step, folder, (loss, odd), (Preview("a picture", 7, picture(step)),))
 
 
+ACTS = {"wait": wait, "full_once": full_once, "stall": stall}
 ERRORS = {
     "full": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "checkpoint.pt"),
     "diverged": Diverged("the loss is nan by step 3"),

@@ -14,12 +14,14 @@ from services.finetune.checkpoints.records import CheckpointRecords
 from services.finetune.datasets.records import DatasetRecords
 from services.finetune.datasets.storage.content import open_content
 from services.finetune.jobs.claims import Claims, Report
-from services.finetune.jobs.job import Kind, Promotion, Spec
+from services.finetune.jobs.job import Kind, Promotion, Resources, Spec
 from services.finetune.jobs.records import JobRecords
 from services.finetune.jobs.states import State
+from services.finetune.orchestrator import tidying
 from services.finetune.promotion.promoting import Promoter
 from services.finetune.promotion.records import PromotionRecords
 from services.finetune.waiting import wait
+from services.finetune.worker import following
 from services.finetune.worker.preparing import Means
 from services.finetune.worker.running import Parts, Run
 from tests.unit.finetune.fake_recipe import FAKE
@@ -104,6 +106,37 @@ def test_stops_lead_where_they_were_meant_to(bench, wish, end):
         getattr(bench.records, wish)(TENANT, job_id) if wish else bench.stopping.set()
 
     assert bench.run(job_id, stop).state is end
+
+
+def test_a_job_runs_no_longer_than_it_may(bench):
+    job = bench.run(bench.create("wait", resources=Resources(max_seconds=1)))
+    assert (job.state, job.error.reason) == (State.FAILED, "TIME_LIMIT")
+
+
+def test_a_training_that_stands_still_rings(bench, monkeypatch):
+    monkeypatch.setattr(following, "_LEAST_STALL", 0.5)
+    monkeypatch.setattr(following, "_STALL_TIMES", 2.0)
+    job = bench.run(bench.create("stall"))
+    told = [each.data for each in events(bench.records, job.job_id) if each.kind is Kind.ALARM]
+    assert [(each["kind"], each["step"], each["cleared"]) for each in told] == [
+        ("stalled", 2, False),
+        ("stalled", 3, True),
+    ]
+
+
+def test_what_is_left_of_jobs_is_tidied_up(bench, monkeypatch):
+    job = bench.run(bench.create("losses 1"))
+    gone = bench.run(bench.create("losses 1"))
+    bench.records.delete(TENANT, gone.job_id)
+    folder = JobFolder(bench.work, TENANT, job.job_id)
+    (folder.path / "work/checkpoint.pt").touch()
+    tidying.tidy(bench.records, bench.work)
+    assert len(list((bench.work / "jobs" / TENANT).iterdir())) == 2, "somebody may be at it"
+    monkeypatch.setattr(tidying, "QUIET_SECONDS", -1.0)
+    tidying.tidy(bench.records, bench.work)
+    assert [path.name for path in (bench.work / "jobs" / TENANT).iterdir()] == [job.job_id]
+    assert not (folder.path / "work/checkpoint.pt").exists()
+    assert (folder.candidate(1) / "model.json").exists()
 
 
 def test_checkpoints_are_ranked_and_the_best_is_published(bench):

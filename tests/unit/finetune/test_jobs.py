@@ -10,15 +10,18 @@ import pytest
 from sqlalchemy import update
 
 from services.common.errors import Code, Reason, ServiceError
+from services.common.store.reference import is_name
 from services.finetune.database.clock import now
 from services.finetune.database.schema import JOBS
 from services.finetune.jobs import records as job_records
-from services.finetune.jobs.claims import Claims, Fenced, Report
+from services.finetune.jobs.claims import MOST_VAIN, Claims, Fenced, Report
 from services.finetune.jobs.job import Happening, JobError, Kind, Progress, Resources, Spec, Webhook
 from services.finetune.jobs.records import Filter, JobRecords
 from services.finetune.jobs.states import State
 
-SPEC = Spec(recipe="ngram", dataset_id="ds-x", parameters={"order": 3}, steps=10, labels={"team": "a"})
+SPEC = Spec(
+    recipe="ngram", dataset_id="ds-x", parameters={"order": 3}, steps=10, name="n", labels={"team": "a"}
+)
 
 
 @pytest.fixture
@@ -108,6 +111,22 @@ def test_a_spec_comes_back_as_it_was(records):
     assert records.get("local", job.job_id).spec == spec
 
 
+@pytest.mark.parametrize(
+    ("recipe", "base", "name"),
+    [
+        ("pretrain_lm", "", "pretrain_lm"),
+        ("dreambooth", "peeps-diffusion@production", "peeps-diffusion"),
+        ("lora_lm", "storyteller:1", "storyteller"),
+        ("lora_lm", "hf:Meta/Llama-3..1@main", "llama-3.1-main"),
+        ("lora_lm", "file:/models/Tiny Model/", "lora_lm"),
+    ],
+)
+def test_a_result_without_a_name_is_called_after_its_base(records, recipe, base, name):
+    job, _ = records.create("local", replace(SPEC, recipe=recipe, base=base, name=""))
+    assert job.spec.name == f"{name}-{job.job_id}"
+    assert is_name(job.spec.name)
+
+
 def test_creating_twice_makes_one_job(records):
     key = "2f1e6c1e-0000-4000-8000-000000000000"
     with ThreadPoolExecutor(8) as threads:
@@ -181,7 +200,7 @@ def test_a_late_worker_goes_on_while_nobody_has_its_job(database, records, worke
 
 def test_a_job_that_kills_its_workers_fails_in_the_end(database, records, worker, other):
     claim = running(records, worker)
-    for attempt in (2, 3):
+    for attempt in range(2, MOST_VAIN + 1):
         lose_lease(database, claim)
         claim = other.next("local", 0)
         assert claim.job.attempts == attempt
@@ -193,7 +212,7 @@ def test_a_job_that_kills_its_workers_fails_in_the_end(database, records, worker
 
 def test_a_job_that_kills_those_who_validate_it_fails_in_the_end(database, records, worker):
     records.create("local", SPEC)
-    for _ in range(3):
+    for _ in range(MOST_VAIN):
         claim = worker.unchecked()
         lose_lease(database, claim)
     assert worker.unchecked() is None

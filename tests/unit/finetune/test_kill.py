@@ -99,7 +99,7 @@ def test_a_check_that_is_killed_again_and_again_ends_well(database_url, tmp_path
 class Service:
     """The service as a process of its own, which can be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **variables: str) -> None:
         self._folder = folder
         with socket.socket() as one, socket.socket() as two:
             one.bind(("127.0.0.1", 0))
@@ -107,6 +107,7 @@ class Service:
             self._port, side_port = one.getsockname()[1], two.getsockname()[1]
         self._variables = {
             **os.environ,
+            **variables,
             "PEQUOD_FINETUNE_PORT": str(self._port),
             "PEQUOD_FINETUNE_SIDE_PORT": str(side_port),
         }
@@ -122,6 +123,7 @@ class Service:
             )
         self._channel = grpc.insecure_channel(f"127.0.0.1:{self._port}")
         self.stub = v1.DatasetServiceStub(self._channel)
+        self.jobs = v1.FineTuneServiceStub(self._channel)
         grpc.channel_ready_future(self._channel).result(60)
 
     @property
