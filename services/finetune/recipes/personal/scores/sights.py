@@ -43,6 +43,7 @@ class Sights:
         return [
             Score("subject_similarity", likeness.mean().item(), Better.HIGHER),
             Score("prompt_fidelity", fidelity.mean().item(), Better.HIGHER),
+            # Shown only: what makes previews differ is what they were asked for, which fidelity ranks by.
             Score("diversity", spread(seen) / self._spread),
             Score("nearest_training_distance", near, Better.NEITHER, veto if near < COPIED else ""),
         ]
