@@ -8,10 +8,20 @@ from services.common.errors import invalid
 from services.common.store import Kind as ModelKind
 from services.finetune.catalogue.recipe import Base, Recipe
 from services.finetune.datasets.dataset import Kind
-from services.finetune.recipes.choices import dreambooth, ngram, tune_lm, word2vec
+from services.finetune.recipes.choices import (
+    dreambooth,
+    ngram,
+    pretrain_clip,
+    pretrain_diffusion,
+    train_upscaler,
+    tune_lm,
+    word2vec,
+)
+from services.finetune.recipes.gan import options as gan
 from services.finetune.recipes.language_model import options as language_model
 
 _TEXT = frozenset({Kind.TEXT})
+_IMAGES = frozenset({Kind.IMAGES})
 
 _LANGUAGE = frozenset({Kind.TEXT, Kind.CHAT})
 
@@ -21,7 +31,7 @@ _ALL = (
         summary="teaches a diffusion model one subject, from a few pictures",
         run="services.finetune.recipes.dreambooth:run",
         options=dreambooth.Options,
-        reads=frozenset({Kind.IMAGES}),
+        reads=_IMAGES,
         base=Base(ModelKind.DIFFUSION, ("unet", "diffusers")),
         presets=dreambooth.PRESETS,
         preset=dreambooth.PERSON,
@@ -70,6 +80,37 @@ _ALL = (
         options=language_model.Options,
         reads=_TEXT,
         accelerates=False,
+    ),
+    Recipe(
+        name="pretrain_clip",
+        summary="texts and pictures of avatars in one space",
+        run="services.finetune.recipes.pretrain_clip:run",
+        options=pretrain_clip.Options,
+        reads=_IMAGES,
+    ),
+    Recipe(
+        name="pretrain_diffusion",
+        summary="avatars from noise, told by text",
+        run="services.finetune.recipes.pretrain_diffusion:run",
+        options=pretrain_diffusion.Options,
+        reads=_IMAGES,
+        aids={"text": "peeps-clip"},
+    ),
+    Recipe(
+        name="train_upscaler",
+        summary="doubles the pixels of avatars",
+        run="services.finetune.recipes.train_upscaler:run",
+        options=train_upscaler.Options,
+        reads=_IMAGES,
+    ),
+    Recipe(
+        name="train_gan",
+        summary="avatars from a latent vector and attributes, in one pass",
+        run="services.finetune.recipes.train_gan:run",
+        options=gan.Options,
+        reads=_IMAGES,
+        presets=gan.PRESETS,
+        aids={"clip": "peeps-clip", "judge": "peeps-judge"},
     ),
 )
 

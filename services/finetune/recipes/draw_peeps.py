@@ -14,8 +14,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.finetune.recipes.peeps.dataset import DRAWN, avatars, make, pack
+from services.finetune.recipes.peeps.dataset import DRAWN, Peeps, avatars, make, pack
 from services.finetune.recipes.peeps.drawing import install
+from services.finetune.recipes.peeps.uploaded import write
 from services.finetune.recipes.peeps.views import persons
 
 
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--work", type=Path, required=True, help="folder for Node packages")
     options.add_argument("--out", type=Path, required=True, help="folder of the avatars")
     options.add_argument("--pack", action="store_true", help="leave one lossless picture, to be shipped")
+    options.add_argument("--pictures", type=Path, help="another folder: as a data set for jobs")
     options.add_argument("--views", type=int, default=0, help="draw so many views of each person")
     chosen = options.parse_args(arguments)
     if chosen.count < 1:
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             else avatars(chosen.count, chosen.seed)
         )
         make(list(drawn), chosen.size, install(chosen.work), chosen.out)
+        if chosen.pictures:
+            write(Peeps(chosen.out), chosen.pictures)
         if chosen.pack:
             pack(chosen.out)
     except (ValueError, OSError) as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from services.common.store import Kind, Manifest
+from services.finetune.recipes.choices.pretrain_clip import Options
 from services.finetune.recipes.descent import descend
 from services.finetune.recipes.device import Device
-from services.finetune.recipes.options import Run, lasting, read_flags
+from services.finetune.recipes.options import lasting, read_flags
 from services.finetune.recipes.peeps import words
 from services.finetune.recipes.peeps.captioned import Batch, Captioned
 from services.finetune.recipes.peeps.captions import full_caption
@@ -33,36 +34,23 @@ from services.finetune.recipes.peeps.dataset import TRAINING_DATA, Peeps
 from services.finetune.recipes.peeps.drawing import shrink
 from services.finetune.recipes.peeps.options import avatars_parser
 from services.finetune.recipes.peeps.pictures import pictures
-from services.finetune.recipes.resumable import Pace, Resumable, cosine
-from services.finetune.recipes.version import Corpus, begin, finish, publish, reference_of
+from services.finetune.recipes.peeps.uploaded import Sets
+from services.finetune.recipes.resumable import Pace, Resumable, Stateful, cosine
+from services.finetune.recipes.task import Task, is_whole, offer_result
+from services.finetune.recipes.version import Corpus, begin, finish, manifest_of, publish, reference_of
+from services.finetune.recipes.watching import Watcher
 
 TOKENIZER_FILE = "tokenizer.json"
 
 
-@dataclass(frozen=True)
-class Options(Run):
-    """Sizes and training; the defaults are those of the shipped ``peeps-clip``."""
-
-    vocabulary: int = 512
-    length: int = 48
-    """Tokens of a text."""
-    width: int = 160
-    text_layers: int = 3
-    image_layers: int = 4
-    patch: int = 8
-    size: int = 64
-    """Pixels of a side."""
-    dimensions: int = 128
-    images: str = ""
-    """Folder of the version whose image tower is kept as it is; "" to learn both towers."""
-    steps: int = 2000
-    batch: int = 512
-    rate: float = 1e-3
-    decay: float = 0.05
-    warm_up: int = 100
-
-
-def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options) -> Manifest:
+def train(
+    data: Peeps,
+    held_out: Peeps,
+    work: Path,
+    out: Path,
+    options: Options,
+    watcher: Watcher | None = None,
+) -> Manifest:
     """Train into the new version ``out``.
 
     Raises ValueError for a work folder of other options, or no version to take the image tower of.
@@ -82,7 +70,8 @@ def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options)
     optimiser = torch.optim.AdamW(
         _groups(model, options.decay), lr=options.rate, betas=(0.9, 0.98), fused=device.is_gpu
     )
-    course = Resumable(work, {"model": model, "optimiser": optimiser}, lasting(options), options.seed)
+    parts: dict[str, Stateful] = {"model": model, "optimiser": optimiser}
+    course = Resumable(work, parts, lasting(options), options.seed, watcher=watcher)
     course.resume()
 
     def learn(step: int, chance: np.random.Generator) -> Tensor:
@@ -235,6 +224,15 @@ def _preprocessing(size: int) -> Mapping[str, Any]:
         "image_std": [0.5, 0.5, 0.5],
         "do_convert_rgb": True,
     }
+
+
+def run(task: Task, watcher: Watcher) -> None:
+    """As a job."""
+    out = task.candidate(task.steps)
+    if not is_whole(out):
+        data = Sets.of(task)
+        train(data.learnt, data.held_out, task.work, out, task.options(Options), watcher)
+    offer_result(watcher, task.steps, out, manifest_of(out))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

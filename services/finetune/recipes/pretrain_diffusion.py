@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -26,41 +26,30 @@ from services.common.store import Kind, Manifest
 from services.diffusion.networks.unet import Config, Unet
 from services.diffusion.schedulers.levels import Levels
 from services.finetune.recipes.average import Average
+from services.finetune.recipes.choices.pretrain_diffusion import Options
 from services.finetune.recipes.descent import descend
 from services.finetune.recipes.device import Device
 from services.finetune.recipes.diffusion.noising import Noising, cosine_levels
 from services.finetune.recipes.diffusion.painting import Eager, Manner, paint
 from services.finetune.recipes.diffusion.tower import Tower
-from services.finetune.recipes.options import Run, lasting, read_flags
+from services.finetune.recipes.options import lasting, read_flags
 from services.finetune.recipes.peeps.captioned import Captioned
 from services.finetune.recipes.peeps.captions import full_caption
 from services.finetune.recipes.peeps.dataset import TRAINING_DATA, Peeps
 from services.finetune.recipes.peeps.drawing import shrink
 from services.finetune.recipes.peeps.options import avatars_parser
 from services.finetune.recipes.peeps.pictures import pictures, save_sheet
+from services.finetune.recipes.peeps.uploaded import Sets
 from services.finetune.recipes.resumable import Pace, Resumable, Stateful, cosine
-from services.finetune.recipes.version import Corpus, begin, finish, publish
+from services.finetune.recipes.task import Task, is_whole, offer_result
+from services.finetune.recipes.version import Corpus, begin, finish, manifest_of, publish
+from services.finetune.recipes.watching import Watcher
 
 LEVELS_FILE = "scheduler_config.json"
 DEFAULTS = {"scheduler": "dpmpp_2m", "steps": 20, "guidance_scale": 3.0}
 """How pictures are made of it unless a request says otherwise."""
 _MEASURED_LEVELS = (50, 150, 300, 450, 600, 750, 850, 950)
 _PREVIEWS = 24
-
-
-@dataclass(frozen=True)
-class Options(Run):
-    """Training; the defaults are those of the shipped ``peeps-diffusion``."""
-
-    steps: int = 2100
-    batch: int = 1024
-    rate: float = 1e-3
-    decay: float = 0.01
-    warm_up: int = 300
-    untold: float = 0.1
-    """Share of the pictures that come without their caption."""
-    average: float = 0.999
-    look_every: int = 500
 
 
 class Training:
@@ -136,7 +125,15 @@ def _without(
     return torch.where(untold[:, None], blank, ids), torch.where(untold[:, None], hidden, mask)
 
 
-def train(data: Peeps, held_out: Peeps, text: Path, work: Path, out: Path, options: Options) -> Manifest:
+def train(
+    data: Peeps,
+    held_out: Peeps,
+    text: Path,
+    work: Path,
+    out: Path,
+    options: Options,
+    watcher: Watcher | None = None,
+) -> Manifest:
     """Train into the new version ``out``. Raises ValueError for a work folder of other options."""
     begin(out)
     training = Training(data, held_out, text, options)
@@ -145,7 +142,7 @@ def train(data: Peeps, held_out: Peeps, text: Path, work: Path, out: Path, optio
         "average": training.average,
         "optimiser": training.optimiser,
     }
-    course = Resumable(work, parts, lasting(options), options.seed)
+    course = Resumable(work, parts, lasting(options), options.seed, watcher=watcher)
     course.resume()
 
     def look(step: int) -> dict[str, float]:
@@ -176,6 +173,17 @@ def _publish(training: Training, out: Path, options: Options, course: Resumable)
     }
     corpus = Corpus((), TRAINING_DATA)
     return publish(corpus, out, Kind.DIFFUSION, "unet", config, metrics, "pretrain_diffusion")
+
+
+def run(task: Task, watcher: Watcher) -> None:
+    """As a job."""
+    out = task.candidate(task.steps)
+    if not is_whole(out):
+        if "text" not in task.aids:
+            raise ValueError("there is no text tower: recipe pretrain_clip makes one, called peeps-clip")
+        data, options = Sets.of(task), task.options(Options)
+        train(data.learnt, data.held_out, task.aids["text"], task.work, out, options, watcher)
+    offer_result(watcher, task.steps, out, manifest_of(out))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

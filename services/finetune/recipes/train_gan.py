@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -25,18 +26,29 @@ from torch import nn
 from services.common.store import Kind, Manifest
 from services.finetune.recipes.average import halves
 from services.finetune.recipes.gan import companions
+from services.finetune.recipes.gan.alarms import tell
 from services.finetune.recipes.gan.options import PASSING, PRESETS, Options
 from services.finetune.recipes.gan.training import COLUMNS, Training
 from services.finetune.recipes.options import add_preset, lasting, preset, read_flags
 from services.finetune.recipes.peeps.dataset import TRAINING_DATA, Peeps
 from services.finetune.recipes.peeps.options import avatars_parser
 from services.finetune.recipes.peeps.pictures import save_sheet
+from services.finetune.recipes.peeps.uploaded import Sets
 from services.finetune.recipes.peeps.vector import VOCABULARY
 from services.finetune.recipes.resumable import Pace, Resumable
-from services.finetune.recipes.version import Corpus, begin, finish, publish
+from services.finetune.recipes.task import Task, is_whole, offer_result
+from services.finetune.recipes.version import Corpus, begin, finish, manifest_of, publish
+from services.finetune.recipes.watching import Watcher
 
 
-def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options) -> Manifest:
+def train(
+    data: Peeps,
+    held_out: Peeps,
+    work: Path,
+    out: Path,
+    options: Options,
+    watcher: Watcher | None = None,
+) -> Manifest:
     """Train into the new version ``out``. Raises ValueError for a work folder of other options."""
     begin(out)
     training = Training(data, held_out, work, options)
@@ -46,7 +58,10 @@ def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options)
         lasting(options, PASSING),
         options.seed,
         before=lasting(Options(), PASSING),  # what options that came later are by default, was so before
+        watcher=watcher,
     )
+    if watcher is not None:
+        training.watch.journal.tell = partial(tell, watcher)
     course.resume()
     training.watch.begin(course.step)
 
@@ -89,6 +104,15 @@ def _publish(
 
 def _parameters(model: nn.Module) -> float:
     return float(sum(each.numel() for each in model.parameters()))
+
+
+def run(task: Task, watcher: Watcher) -> None:
+    """As a job."""
+    out = task.candidate(task.steps)
+    if not is_whole(out):
+        data = Sets.of(task)
+        train(data.learnt, data.held_out, task.work, out, task.options(Options), watcher)
+    offer_result(watcher, task.steps, out, manifest_of(out))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

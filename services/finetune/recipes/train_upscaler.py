@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +23,18 @@ from torch.nn import functional
 from services.common.store import MANIFEST_NAME, Kind, Manifest
 from services.common.upscaling.network import Config, Upscaler
 from services.finetune.recipes.average import Average
+from services.finetune.recipes.choices.train_upscaler import Options
 from services.finetune.recipes.descent import descend
 from services.finetune.recipes.device import Device
-from services.finetune.recipes.options import Run, lasting, read_flags
+from services.finetune.recipes.options import lasting, read_flags
 from services.finetune.recipes.peeps.dataset import DRAWN, TRAINING_DATA, Peeps
 from services.finetune.recipes.peeps.options import avatars_parser
 from services.finetune.recipes.peeps.pictures import pictures, pixels
+from services.finetune.recipes.peeps.uploaded import Sets
 from services.finetune.recipes.resumable import Pace, Resumable, Stateful, cosine
-from services.finetune.recipes.version import Corpus, begin, finish, publish
+from services.finetune.recipes.task import Task, is_whole, offer_result
+from services.finetune.recipes.version import Corpus, begin, finish, manifest_of, publish
+from services.finetune.recipes.watching import Watcher
 
 WEIGHTS = "upscaler.safetensors"
 SCALES = (32, 64)
@@ -38,21 +42,6 @@ SCALES = (32, 64)
 _CROP = 24
 MEASURED = 200
 """Held-out pictures that are measured on."""
-
-
-@dataclass(frozen=True)
-class Options(Run):
-    """Training; the defaults are those of the shipped ``peeps-upscaler``."""
-
-    steps: int = 6000
-    batch: int = 64
-    rate: float = 1e-3
-    warm_up: int = 100
-    noisy: float = 0.5
-    """Share of the inputs that get noise."""
-    most_noise: float = 0.08
-    """Standard deviation of the most noise, where black is -1 and white 1."""
-    average: float = 0.999
 
 
 class Training:
@@ -146,7 +135,14 @@ def published(folder: Path, device: torch.device) -> Upscaler:
     return upscaler.to(device).eval().requires_grad_(False)
 
 
-def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options) -> Manifest:
+def train(
+    data: Peeps,
+    held_out: Peeps,
+    work: Path,
+    out: Path,
+    options: Options,
+    watcher: Watcher | None = None,
+) -> Manifest:
     """Train into the new version ``out``. Raises ValueError for other sizes, or other options than before."""
     begin(out)
     training = Training(data, held_out, options)
@@ -155,7 +151,7 @@ def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options)
         "average": training.average,
         "optimiser": training.optimiser,
     }
-    course = Resumable(work, parts, lasting(options), options.seed)
+    course = Resumable(work, parts, lasting(options), options.seed, watcher=watcher)
     course.resume()
     course.run(Pace(options.steps, 500), training.learn, lambda _: training.quality())
     save_file(training.average.halves(), out / WEIGHTS)
@@ -168,6 +164,15 @@ def train(data: Peeps, held_out: Peeps, work: Path, out: Path, options: Options)
     return publish(
         Corpus((), TRAINING_DATA), out, Kind.UPSCALER, "upscaler", config, metrics, "train_upscaler"
     )
+
+
+def run(task: Task, watcher: Watcher) -> None:
+    """As a job."""
+    out = task.candidate(task.steps)
+    if not is_whole(out):
+        data = Sets.of(task)
+        train(data.learnt, data.held_out, task.work, out, task.options(Options), watcher)
+    offer_result(watcher, task.steps, out, manifest_of(out))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

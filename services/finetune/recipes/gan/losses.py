@@ -11,15 +11,31 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from services.finetune.recipes.gan.names import (
+    LOSSES,
+    NON_SATURATING,
+    RELATIVISTIC,
+    SATURATING,
+    WGAN_GP,
+)
+
+__all__ = [
+    "LOSSES",
+    "NON_SATURATING",
+    "RELATIVISTIC",
+    "SATURATING",
+    "WGAN_GP",
+    "accuracy",
+    "critic_loss",
+    "generator_loss",
+    "gradient_penalty",
+    "saturated",
+    "steepness",
+]
+
 Judge = Callable[[Tensor], Tensor]
 """Examples [n, ...] -> logits [n], high for real."""
 
-NON_SATURATING, RELATIVISTIC = "non_saturating", "relativistic"
-WGAN_GP, SATURATING = "wgan_gp", "saturating"
-LOSSES = (NON_SATURATING, RELATIVISTIC, WGAN_GP, SATURATING)
-"""Of Goodfellow et al., 2014; of Jolicoeur-Martineau, 2018: each real example against a made one; of
-Gulrajani et al., 2017: the distance that a critic of slope 1 finds; of Goodfellow et al. too, the game as it
-is first written down: it vanishes where the discriminator wins, and is here to be watched doing so."""
 _PAIRED = (RELATIVISTIC, WGAN_GP)
 """Losses that only differences of logits count in: a logit's own sign says nothing."""
 _FLAT = 0.01

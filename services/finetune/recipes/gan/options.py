@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from services.finetune.recipes.gan import losses
+from services.finetune.recipes.gan import names
+from services.finetune.recipes.gan.names import OFF, ON
+from services.finetune.recipes.gan.pitfalls.manner import Manner
 from services.finetune.recipes.gan.pitfalls.regime import Regime
-from services.finetune.recipes.gan.pitfalls.watch import OFF, ON, Manner
+from services.finetune.recipes.options import among, within
 
 PASSING = frozenset({"threads", "device", "clip", "judge", "counters"})
 """Options that a checkpoint may go on without."""
@@ -17,53 +19,53 @@ PASSING = frozenset({"threads", "device", "clip", "judge", "counters"})
 class Options:
     """Training; the defaults are those of the shipped ``peeps-gan``."""
 
-    size: int = 32
+    size: int = within(32, 8, 128)
     """Pixels of a side."""
-    finest: int = 32
+    finest: int = within(32, 4, 512)
     """Channels at that size."""
-    most: int = 128
+    most: int = within(128, 4, 1024)
     """Channels at the most, where there are fewer pixels."""
-    latent: int = 128
-    width: int = 128
+    latent: int = within(128, 4, 1024)
+    width: int = within(128, 4, 1024)
     """Widths of a latent vector and of a style."""
-    features: int = 192
+    features: int = within(192, 4, 1024)
     """Width of what the discriminator decides by."""
     steps: int = 20_000
-    batch: int = 32
-    rate: float = 2.5e-3
-    critic_rate: float = 2.5e-3
-    cooling: float = 0.3
+    batch: int = within(32, 2, 4096)
+    rate: float = within(2.5e-3, 1e-7, 1.0)
+    critic_rate: float = within(2.5e-3, 1e-7, 1.0)
+    cooling: float = within(0.3, 0.0, 1.0)
     """Last share of the steps, over which the rates go to 0."""
-    loss: str = losses.RELATIVISTIC
-    r1: float = 0.5
+    loss: str = among(names.RELATIVISTIC, *names.LOSSES)
+    r1: float = within(0.5, 0.0, 1000.0)
     """Weight of R1, and of R2 where the loss is relativistic."""
-    r1_every: int = 4
+    r1_every: int = within(4, 1, 1000)
     """Steps from one to the next, which counts so many times."""
-    gp: float = 10.0
+    gp: float = within(10.0, 0.0, 1000.0)
     """Weight of the gradient penalty where the loss is wgan_gp."""
-    critic_steps: int = 1
-    generator_steps: int = 1
+    critic_steps: int = within(1, 1, 100)
+    generator_steps: int = within(1, 1, 100)
     """Steps of each network in one step of the training."""
-    stddev: str = ON
+    stddev: str = among(ON, ON, OFF)
     """``off``: the discriminator does not see how much a batch varies."""
-    noise: float = 0.0
+    noise: float = within(0.0, 0.0, 10.0)
     """Standard deviation of noise on all that the discriminator sees."""
-    augment: float = 0.0
+    augment: float = within(0.0, 0.0, 1.0)
     """Mean sign of the logits of real pictures that augmentations hold; 0 for none."""
-    mixing: float = 0.5
+    mixing: float = within(0.5, 0.0, 1.0)
     """Share of the pictures made of two styles, one for the coarse layers and one for the fine."""
-    untold: float = 0.2
+    untold: float = within(0.2, 0.0, 1.0)
     """Chance of an attribute to be left out."""
-    unconditional: float = 0.2
+    unconditional: float = within(0.2, 0.0, 1.0)
     """Chance of all of them to be left out."""
-    half_life: int = 40_000
+    half_life: int = within(40_000, 1, 1_000_000_000)
     """Pictures after which a weight counts half in the average."""
-    look_every: int = 500
-    watch_every: int = 50
+    look_every: int = within(500, 1, 1_000_000)
+    watch_every: int = within(50, 1, 1_000_000)
     """Steps from one look of the detectors to the next."""
-    grace: int = 2000
+    grace: int = within(2000, 0, 100_000_000)
     """Steps at the beginning in which little variety is no alarm, unless there was more before."""
-    counters: str = ON
+    counters: str = among(ON, ON, OFF)
     """``off``: alarms are noted, nothing is done about them."""
     clip: str = ""
     """Version of pretrain_clip: features for KID, precision, recall and the detector of collapses, and to
@@ -122,9 +124,9 @@ PRESETS: Mapping[str, Options] = {
     "healthy": _TOY,
     # The loss is flat where the discriminator is sure, and it is sure within some forty steps: it learns
     # thrice for each of the generator's steps, at a hundred times the rate, with no penalty on being steep.
-    "vanishing": replace(_TOY, loss=losses.SATURATING, r1=0.0, rate=1e-4, critic_rate=1e-2, critic_steps=3),
+    "vanishing": replace(_TOY, loss=names.SATURATING, r1=0.0, rate=1e-4, critic_rate=1e-2, critic_steps=3),
     # Three steps, twice as long ones, against a discriminator that stands still end at the picture that it
     # likes best, whatever the latent vector (Metz et al., 2017). It sees each picture alone, so that nothing
     # tells it that they are all alike, and no penalty keeps it from liking one picture far above the rest.
-    "collapse": replace(_TOY, loss=losses.NON_SATURATING, r1=0.0, rate=5e-3, generator_steps=3, stddev=OFF),
+    "collapse": replace(_TOY, loss=names.NON_SATURATING, r1=0.0, rate=5e-3, generator_steps=3, stddev=OFF),
 }

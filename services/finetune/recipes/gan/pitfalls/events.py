@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -43,6 +43,8 @@ class Journal:
     def __init__(self, file: Path) -> None:
         self._file = file
         self.events: list[Event] = []
+        self.tell: Callable[[Event], None] = _to_nobody
+        """Hears of every event that is written."""
 
     def begin(self) -> None:
         """Make the file anew."""
@@ -53,6 +55,7 @@ class Journal:
         self.events.append(event)
         with self._file.open("a") as file:
             file.write(f"{json.dumps(asdict(event))}\n")
+        self.tell(event)
 
     def write_once(self, event: Event) -> None:
         """Add a line, unless the last one of its pitfall says the same."""
@@ -72,3 +75,7 @@ class Journal:
         """From a checkpoint; the file loses what came after it."""
         self.events = [Event(**{**each, "what": What(each["what"])}) for each in state_dict["events"]]
         self.begin()
+
+
+def _to_nobody(event: Event) -> None:
+    """The file says it."""

@@ -7,14 +7,14 @@ the watch have a look after it (``after``). A training without alarms is the sam
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from services.finetune.recipes.gan.pitfalls.alarm import Patience, Ring
+from services.finetune.recipes.gan.names import OFF, ON
+from services.finetune.recipes.gan.pitfalls.alarm import Ring
 from services.finetune.recipes.gan.pitfalls.counters import LADDERS, Counter, climb
 from services.finetune.recipes.gan.pitfalls.detectors import (
     COLLAPSE,
@@ -24,32 +24,13 @@ from services.finetune.recipes.gan.pitfalls.detectors import (
     Vanishing,
 )
 from services.finetune.recipes.gan.pitfalls.events import FILE, Event, Journal, What
+from services.finetune.recipes.gan.pitfalls.manner import Manner
 from services.finetune.recipes.gan.pitfalls.regime import Regime
 from services.finetune.recipes.gan.pitfalls.snapshot import Snapshot
 from services.finetune.recipes.gan.sight import Figures
 from services.finetune.recipes.resumable import Stateful
 
-ON, OFF = "on", "off"
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How a training is watched."""
-
-    every: int
-    """Steps from one look to the next; figures of steps are means over them."""
-    grace: int
-    """Looks at the beginning in which little variety is no alarm."""
-    counters: str = ON
-    """``off`` notes alarms and does nothing about them."""
-    patience: Patience = field(default_factory=Patience)
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for what cannot be done."""
-        if self.counters not in (ON, OFF):
-            raise ValueError(f"counters is {self.counters!r}, one of {ON}, {OFF} is needed")
-        if self.every < 1:
-            raise ValueError(f"a look every {self.every} steps is none, 1 is the least")
+__all__ = ["OFF", "ON", "Manner", "Watch"]
 
 
 class Watch:
