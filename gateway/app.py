@@ -12,7 +12,6 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from starlette.applications import Starlette
-from starlette.routing import Route as HttpRoute
 
 from gateway.grpc_door import GrpcDoor
 from gateway.health import Health
@@ -25,6 +24,7 @@ from gateway.middleware.settle import Settle
 from gateway.models import ModelDirectory
 from gateway.openai import routes as openai
 from gateway.pipeline import Counted, Proceed, compose
+from gateway.routes.http import Fallback
 from gateway.routes.rpc import RpcDoor
 from gateway.routes.status import public_status
 from gateway.settings import GatewaySettings, Listeners
@@ -89,12 +89,9 @@ async def running(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator[
     health_state = Health(settings.services, pools)
     chain = Counted(pipeline(settings, methods, pools, metrics))
     server = _grpc_server(settings, methods, chain, health_state)
-    public = Starlette(
-        routes=[
-            *public_status(health_state),
-            *openai.routes(methods, chain),
-            HttpRoute("/{service}/{method}", RpcDoor(methods, chain)),
-        ]
+    public = Starlette(routes=[*public_status(health_state), *openai.routes(methods, chain)])
+    public.router.default = Fallback(
+        public.router.default, RpcDoor(methods, chain), openai.nothing(methods, chain)
     )
     admin = side_app(metrics.registry, lambda: health_state.ready)
     async with contextlib.AsyncExitStack() as stack, contextlib.AsyncExitStack() as http:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Mapping
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
 from gateway.call import Call, Metadata
 from gateway.methods import Method, unknown_method
 from gateway.pipeline import Proceed
+
+T = TypeVar("T")
 
 
 class Caller:
@@ -36,15 +38,16 @@ class Caller:
         await self._pipeline(call)
         return call.method.response_type.FromString(call.reply)
 
-    async def each(self, path: str, requests: Sequence[Message]) -> list[Any]:
-        """The replies to several requests at the same time; one error ends them all."""
-        calls = [asyncio.create_task(self.one(path, request)) for request in requests]
-        try:
-            return await asyncio.gather(*calls)
-        finally:
-            for call in calls:
-                call.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)
+    async def sent(self, path: str, requests: Iterable[Message]) -> Any:
+        """The reply of a method that takes a stream of requests."""
+
+        async def stream() -> AsyncGenerator[bytes, None]:
+            for request in requests:
+                yield request.SerializeToString()
+
+        call = self._prepared(path, stream(), _Handover())
+        await self._pipeline(call)
+        return call.method.response_type.FromString(call.reply)
 
     async def many(self, path: str, request: Message) -> AsyncGenerator[Any, None]:
         """The replies of a streaming method as they come; closing it cancels the call.
@@ -69,11 +72,14 @@ class Caller:
             replies.end()
 
     def _call(self, path: str, request: Message, replies: _Handover) -> Call:
+        return self._prepared(path, request.SerializeToString(), replies)
+
+    def _prepared(self, path: str, request: bytes | AsyncIterable[bytes], replies: _Handover) -> Call:
         method = self._methods.get(path)
         if method is None:
             raise unknown_method(path, self._methods)
         remaining = None if self._ends is None else self._ends - time.monotonic()
-        return Call(method, self._metadata, request.SerializeToString(), remaining, replies)
+        return Call(method, self._metadata, request, remaining, replies)
 
 
 class _Handover:
@@ -100,3 +106,14 @@ class _Handover:
         message = await self._messages.get()
         self._room.release()
         return message
+
+
+async def together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All of them at the same time; one error ends them all."""
+    tasks = [asyncio.create_task(call) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -9,17 +9,17 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.openai.answer import Answer, Events
+from gateway.openai.body import Count
 from gateway.openai.caller import Caller
 from gateway.openai.drawn import (
-    GENERATE,
-    GENERATE_STREAM,
     Sampled,
     base_request,
+    drawn,
     fingerprint,
     finish_reason,
     logprob,
+    pieces,
     schema_text,
-    streamed,
     usage_of,
 )
 from pequod.sampler import v1
@@ -81,11 +81,11 @@ class ChatBody(Sampled):
         "web_search_options": "nothing is looked up",
     }
 
-    messages: list[Message]
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    messages: list[Message] = Field(min_length=1, max_length=1024)
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
     logprobs: bool = False
-    top_logprobs: int | None = Field(None, ge=0)
+    top_logprobs: int | None = Field(None, ge=0, le=50)
     response_format: ResponseFormat | None = None
     modalities: list[Literal["text"]] | None = None
 
@@ -95,8 +95,6 @@ def request_of(body: ChatBody) -> v1.GenerateRequest:
     request = base_request(body, body.max_completion_tokens or body.max_tokens)
     for message in body.messages:
         request.chat.messages.add(role=_ROLES.get(message.role, message.role), content=message.text)
-    if not body.messages:
-        request.chat.SetInParent()
     request.logprobs = body.logprobs
     request.top_logprobs = body.top_logprobs or 0
     form = body.response_format
@@ -112,7 +110,7 @@ async def chat(body: ChatBody, caller: Caller) -> Answer:
     head = {"id": f"chatcmpl-{caller.request_id}", "created": int(time.time()), "model": body.model}
     if body.stream:
         return Events(_chunks(head, request, body, caller))
-    reply = await caller.one(GENERATE, request)
+    reply = await drawn(request, caller)
     return {
         **head,
         "object": "chat.completion",
@@ -138,7 +136,7 @@ async def _chunks(
     if body.sends_usage:
         frame["usage"] = None
     begun: set[int] = set()
-    async for reply in caller.many(GENERATE_STREAM, streamed(request)):
+    async for reply in pieces(request, caller):
         if reply.index not in begun:
             begun.add(reply.index)
             yield frame | _choice(reply.index, {"role": "assistant", "content": "", "refusal": None})

@@ -5,21 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import accumulate
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from gateway.openai.answer import Answer, Events
-from gateway.openai.caller import Caller
+from gateway.openai.body import Count, TokenId
+from gateway.openai.caller import Caller, together
 from gateway.openai.drawn import (
-    GENERATE,
-    GENERATE_STREAM,
     Sampled,
     base_request,
+    drawn,
     fingerprint,
     finish_reason,
     logprob,
-    streamed,
+    pieces,
     usage_of,
 )
 from pequod.common.v1 import TokenIds, Usage
@@ -38,21 +38,21 @@ class CompletionBody(Sampled):
 
     refused: ClassVar = {"suffix": "models here only write on, they insert nothing"}
 
-    prompt: str | list[str] | list[int] | list[list[int]] = ""
-    max_tokens: int | None = Field(None, ge=1)
-    best_of: int | None = Field(None, ge=1)
+    prompt: str | Annotated[list[str] | list[TokenId] | list[list[TokenId]], Field(min_length=1)] = ""
+    max_tokens: Count | None = None
+    best_of: int | None = Field(None, ge=1, le=32)
     echo: bool = False
-    logprobs: int | None = Field(None, ge=0)
+    logprobs: int | None = Field(None, ge=0, le=50)
 
 
 def prompts_of(body: CompletionBody) -> list[Prompt]:
-    """Each prompt. Raises INVALID_ARGUMENT for none and for too many."""
+    """Each prompt. Raises INVALID_ARGUMENT for too many."""
     given = body.prompt
-    if isinstance(given, str) or (given and isinstance(given[0], int)):
+    if isinstance(given, str) or isinstance(given[0], int):
         return [given]
-    if not 0 < len(given) <= MOST_PROMPTS:
-        raise invalid("prompt", f"holds {len(given)} prompts, 1..{MOST_PROMPTS} can be given")
-    return list(given)  # type: ignore[arg-type]
+    if len(given) > MOST_PROMPTS:
+        raise invalid("prompt", f"holds {len(given)} prompts, at most {MOST_PROMPTS} can be given")
+    return list(given)
 
 
 def request_of(body: CompletionBody, prompt: Prompt) -> v1.GenerateRequest:
@@ -60,10 +60,8 @@ def request_of(body: CompletionBody, prompt: Prompt) -> v1.GenerateRequest:
     request = base_request(body, body.max_tokens or _USUAL_TOKENS)
     if isinstance(prompt, str):
         request.prompt = prompt
-    elif all(0 <= each < 2**32 for each in prompt):
-        request.prompt_ids.CopyFrom(TokenIds(ids=prompt))
     else:
-        raise invalid("prompt", "holds a number that is no token id")
+        request.prompt_ids.CopyFrom(TokenIds(ids=prompt))
     request.best_of = body.best_of or 0
     request.echo = body.echo
     request.logprobs = body.logprobs is not None
@@ -79,7 +77,7 @@ async def completions(body: CompletionBody, caller: Caller) -> Answer:
     head["model"] = body.model
     if body.stream:
         return Events(_chunks(head, requests, body, caller))
-    replies = await caller.each(GENERATE, requests)
+    replies = await together(drawn(request, caller) for request in requests)
     return {
         **head,
         "system_fingerprint": fingerprint(replies[0].usage),
@@ -101,7 +99,7 @@ async def _chunks(
     used: list[Usage] = []
     for place, request in enumerate(requests):
         offsets: dict[int, int] = {}
-        async for reply in caller.many(GENERATE_STREAM, streamed(request)):
+        async for reply in pieces(request, caller):
             if reply.HasField("usage"):
                 used.append(reply.usage)
             if reply.text or reply.tokens or reply.finish_reason:

@@ -16,16 +16,20 @@ from gateway.methods import Method
 from gateway.openai import errors
 from gateway.openai.answer import Answer, Events, Json
 from gateway.openai.caller import Caller
+from gateway.openai.form import MEDIA_TYPE, read_form
 from gateway.pipeline import Proceed
 from gateway.routes.body import CallerLeft, read_json
 from gateway.routes.deadline import timeout_from
 from gateway.routes.errors import http_status, retry_after, status_of
 from gateway.routes.http import form_refusal, metadata_of, while_connected
-from services.common.errors import ServiceError
+from services.common.errors import ServiceError, unsupported
 from services.common.rpc.interceptors import REQUEST_ID_KEY, internal_error, request_id_from
 
 Endpoint: TypeAlias = "Callable[[Mapping[str, Any], Caller], Awaitable[Answer]]"
-"""Of a body, or of what the path of a GET says."""
+"""Of what the body, the query and the path say."""
+
+ANY = "*"
+"""Stands for every HTTP method."""
 
 _logger = logging.getLogger("pequod.gateway")
 
@@ -33,8 +37,11 @@ _logger = logging.getLogger("pequod.gateway")
 class Door:
     """An ASGI endpoint."""
 
-    def __init__(self, endpoint: Endpoint, methods: Mapping[str, Method], pipeline: Proceed) -> None:
-        self._endpoint = endpoint
+    def __init__(
+        self, endpoints: Mapping[str, Endpoint], methods: Mapping[str, Method], pipeline: Proceed
+    ) -> None:
+        """``endpoints`` by the HTTP method that each takes."""
+        self._endpoints = endpoints
         self._methods, self._pipeline = methods, pipeline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,10 +50,13 @@ class Door:
         request_id = request_id_from(request.headers.items())
         reply = _Reply(send, request_id)
         try:
+            endpoint = self._endpoints.get(request.method) or self._endpoints.get(ANY)
+            if endpoint is None:
+                raise reply.not_allowed(", ".join(self._endpoints), request)
             value = await _given(request, reply)
             remaining, metadata = timeout_from(request.headers), metadata_of(request, request_id)
             caller = Caller(self._methods, self._pipeline, metadata, request_id, remaining)
-            await while_connected(reply.answer(self._endpoint(value, caller)), receive)
+            await while_connected(reply.answer(endpoint(value, caller)), receive)
         except CallerLeft:
             return
         except (ServiceError, BackendError) as error:
@@ -58,11 +68,16 @@ class Door:
 
 async def _given(request: Request, reply: _Reply) -> Mapping[str, Any]:
     if request.method != "POST":
-        return request.path_params
+        return {**request.query_params, **request.path_params}
     if refusal := form_refusal(request):
         reply.status = 415
         raise refusal
-    return await read_json(request)
+    read = read_form if _is_form(request) else read_json
+    return {**await read(request), **request.path_params}
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").startswith(MEDIA_TYPE)
 
 
 class _Reply:
@@ -74,6 +89,12 @@ class _Reply:
         self._headers = [(REQUEST_ID_KEY.encode(), request_id.encode())]
         self._started = False
         self.status: int | None = None
+
+    def not_allowed(self, verbs: str, request: Request) -> ServiceError:
+        """405, with what is allowed."""
+        self.status = 405
+        self._headers.append((b"allow", verbs.encode()))
+        return unsupported(f"{request.url.path} takes {verbs}, not {request.method}")
 
     async def answer(self, answering: Awaitable[Answer]) -> None:
         """One object, or events as they come."""

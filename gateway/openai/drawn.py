@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.openai.body import Body
+from gateway.call import BackendError
+from gateway.openai.adapters import base_of
+from gateway.openai.body import Body, Count
+from gateway.openai.caller import Caller
 from pequod.common.v1 import Usage
 from pequod.sampler import v1
-from services.common.errors import invalid
+from services.common.errors import ServiceError, invalid
 
 GENERATE = "/pequod.sampler.v1.SamplerService/Generate"
 GENERATE_STREAM = "/pequod.sampler.v1.SamplerService/GenerateStream"
@@ -18,6 +23,8 @@ _FINISHED: dict[int, str] = {v1.FINISH_REASON_LENGTH: "length"}
 _LEAST_LOGPROB = -9999.0
 """Stands for minus infinity, which JSON cannot say, as in OpenAI's API."""
 _SEEDS = 2**64
+_DIGITS = 10
+"""Of the largest token id."""
 
 
 class StreamOptions(BaseModel):
@@ -32,21 +39,21 @@ class StreamOptions(BaseModel):
 class Sampled(Body):
     """How text is drawn. The last six fields are our own."""
 
-    n: int | None = Field(None, ge=1)
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
+    n: int | None = Field(None, ge=1, le=16)
+    temperature: float | None = Field(None, ge=0, le=100)
+    top_p: float | None = Field(None, gt=0, le=1)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
     logit_bias: dict[str, float] | None = None
     seed: int | None = Field(None, ge=-(2**63), lt=_SEEDS)
     stop: str | list[str] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
-    top_k: int | None = Field(None, ge=0)
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    min_tokens: int | None = Field(None, ge=0)
-    order: int | None = Field(None, ge=1)
+    top_k: int | None = Field(None, ge=0, lt=2**32)
+    min_p: float | None = Field(None, ge=0, lt=1)
+    repetition_penalty: float | None = Field(None, gt=0, le=10)
+    min_tokens: int | None = Field(None, ge=0, lt=2**32)
+    order: Count | None = None
     adapter: str = ""
 
     @property
@@ -66,7 +73,7 @@ def base_request(body: Sampled, max_tokens: int | None) -> v1.GenerateRequest:
         if (value := getattr(body, name)) is not None:
             setattr(sampling, name, value)
     for token, bias in (body.logit_bias or {}).items():
-        if not token.isascii() or not token.isdigit() or int(token) >= 2**32:
+        if not (token.isascii() and token.isdigit() and len(token) <= _DIGITS and int(token) < 2**32):
             raise invalid("logit_bias", f"{token!r} is no token id")
         sampling.logit_bias[int(token)] = bias
     if body.seed is not None:
@@ -78,6 +85,48 @@ def base_request(body: Sampled, max_tokens: int | None) -> v1.GenerateRequest:
     if body.order is not None:
         request.ngram.order = body.order
     return request
+
+
+async def drawn(request: v1.GenerateRequest, caller: Caller) -> v1.GenerateResponse:
+    """The sampler's reply."""
+    try:
+        reply: v1.GenerateResponse = await caller.one(GENERATE, request)
+    except (ServiceError, BackendError) as error:
+        reply = await caller.one(GENERATE, await _by_adapter(request, error, caller))
+    return reply
+
+
+async def pieces(
+    request: v1.GenerateRequest, caller: Caller
+) -> AsyncGenerator[v1.GenerateStreamResponse, None]:
+    """The sampler's replies as they come."""
+    has_begun = False
+    try:
+        async with aclosing(caller.many(GENERATE_STREAM, streamed(request))) as replies:
+            async for reply in replies:
+                has_begun = True
+                yield reply
+        return
+    except (ServiceError, BackendError) as error:
+        if has_begun:
+            raise
+        other = await _by_adapter(request, error, caller)
+    async with aclosing(caller.many(GENERATE_STREAM, streamed(other))) as replies:
+        async for reply in replies:
+            yield reply
+
+
+async def _by_adapter(
+    request: v1.GenerateRequest, error: ServiceError | BackendError, caller: Caller
+) -> v1.GenerateRequest:
+    """The request where its model is an adapter; raises ``error`` where it is none."""
+    if request.adapter:
+        raise error
+    base = await base_of(request.model, error, caller)
+    changed = v1.GenerateRequest()
+    changed.CopyFrom(request)
+    changed.model, changed.adapter = base, request.model
+    return changed
 
 
 def streamed(request: v1.GenerateRequest) -> v1.GenerateStreamRequest:

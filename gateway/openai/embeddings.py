@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.openai.answer import Answer
-from gateway.openai.body import Body
+from gateway.openai.body import Body, Count, TokenId
 from gateway.openai.caller import Caller
 from pequod.common.v1 import TokenIds
 from pequod.tokenizer import v1
-from services.common.errors import invalid
 
 EMBED = "/pequod.tokenizer.v1.EmbeddingService/Embed"
 RANK = "/pequod.tokenizer.v1.EmbeddingService/Rank"
+Text = Annotated[str, Field(min_length=1)]
 
 
 class EmbeddingBody(Body):
     """A request. The last two fields are our own."""
 
-    input: str | list[str] | list[int] | list[list[int]]
+    input: Annotated[str | list[Text] | list[TokenId] | list[list[TokenId]], Field(min_length=1)]
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = Field(None, ge=1)
+    dimensions: Count | None = None
     prompt_name: str = ""
     truncate: bool = False
 
@@ -34,33 +34,29 @@ class Document(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    text: str
+    text: Text
 
 
 class RerankBody(Body):
     """A request. ``raw_scores`` is our own field."""
 
-    query: str
-    documents: list[str | Document]
-    top_n: int | None = Field(None, ge=1)
+    query: Text
+    documents: list[Text | Document] = Field(min_length=1)
+    top_n: Count | None = None
     return_documents: bool = False
     raw_scores: bool = False
 
 
 def inputs_of(given: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]) -> list[v1.EmbedInput]:
-    """Texts or lists of token ids. Raises INVALID_ARGUMENT for none, and for numbers that are no ids."""
+    """Texts or lists of token ids."""
     if isinstance(given, str):
         return [v1.EmbedInput(text=given)]
-    if not given:
-        raise invalid("input", "is empty")
     if isinstance(given[0], int):
         return [_of_ids(given)]  # type: ignore[arg-type]
     return [v1.EmbedInput(text=each) if isinstance(each, str) else _of_ids(each) for each in given]  # type: ignore[arg-type]
 
 
 def _of_ids(ids: Sequence[int]) -> v1.EmbedInput:
-    if not all(0 <= each < 2**32 for each in ids):
-        raise invalid("input", "holds a number that is no token id")
     return v1.EmbedInput(ids=TokenIds(ids=ids))
 
 

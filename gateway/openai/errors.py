@@ -15,9 +15,9 @@ _TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
-_INNER = re.compile(r"^(?:sampling|stopping|structured|options|chat)\.")
+_INNER = re.compile(r"^(?:sampling|stopping|structured|options|chat|spec)\.")
 """Messages inside a request of ours whose fields stand at the top in OpenAI's."""
-_NAMES = {"prompt_ids": "prompt", "inputs": "input", "json_schema": "response_format"}
+_NAMES = {"prompt_ids": "prompt", "inputs": "input", "json_schema": "response_format", "init_image": "image"}
 
 
 def body(status: status_pb2.Status, http: int | None = None) -> dict[str, Any]:

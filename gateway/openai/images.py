@@ -1,14 +1,16 @@
-"""``/v1/images/generations``: images from texts, whole or with pictures of what is becoming of them."""
+"""``/v1/images``: images from texts and of pictures, whole or with what is becoming of them on the way."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import io
 import time
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar, Literal
 
 from google.protobuf.json_format import MessageToDict
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from gateway.models import GET_MODEL
 from gateway.openai.answer import Answer, Events
@@ -18,6 +20,7 @@ from pequod.common.v1 import Image, ImageFormat, Usage
 from pequod.diffusion import v1
 from pequod.model.v1 import GetModelRequest
 from services.common.errors import invalid
+from services.common.pictures.reading import open_picture
 
 GENERATE = "/pequod.diffusion.v1.DiffusionService/Generate"
 _FACTORS = (1, 2, 4)
@@ -29,10 +32,12 @@ _FORMATS = {
 }
 _AUTO = "auto"
 _USUAL_STEPS = 20
+_OPEN = 128
+"""A mask's place that is less opaque is to be painted anew."""
 
 
 class ImageBody(Body):
-    """A request. The last four fields are our own."""
+    """A request for new images. The last four fields are our own."""
 
     refused: ClassVar = {
         "svg": "images have pixels here",
@@ -53,17 +58,60 @@ class ImageBody(Body):
     stream: bool = False
     partial_images: int = Field(0, ge=0, le=3)
     seed: int | None = Field(None, ge=0, lt=2**64)
-    steps: int | None = Field(None, ge=1)
-    guidance_scale: float | None = None
+    steps: int | None = Field(None, ge=1, le=1000)
+    guidance_scale: float | None = Field(None, ge=0, le=50)
     negative_prompt: str = ""
+
+
+class EditBody(ImageBody):
+    """A request for images of a picture, a form, where numbers are texts. ``strength`` is our own."""
+
+    model_config = ConfigDict(strict=False)
+
+    refused: ClassVar = {**ImageBody.refused, "input_fidelity": "strength says how far to go from the image"}
+
+    image: bytes | list[bytes]
+    mask: bytes | None = None
+    strength: float | None = Field(None, gt=0, le=1)
 
 
 async def generations(body: ImageBody, caller: Caller) -> Answer:
     """Paint."""
+    return await _painted(body, await request_of(body, caller), caller, "image_generation")
+
+
+async def edits(body: EditBody, caller: Caller) -> Answer:
+    """Paint a picture anew, or what of it the mask leaves open."""
+    given = body.image if isinstance(body.image, list) else [body.image]
+    if len(given) != 1:
+        raise invalid("image", f"holds {len(given)} pictures, models here begin from one")
     request = await request_of(body, caller)
+    request.init_image.data = given[0]
+    if body.strength is not None:
+        request.strength = body.strength
+    if body.mask is not None:
+        request.mask.data = await asyncio.to_thread(white_where_open, body.mask)
+    return await _painted(body, request, caller, "image_edit")
+
+
+def white_where_open(data: bytes) -> bytes:
+    """A PNG, white where the picture ``data`` is transparent and black elsewhere.
+
+    One without transparency stays: white is already where to paint. Raises INVALID_ARGUMENT for no picture.
+    """
+    picture = open_picture("mask", data)
+    if picture.mode not in {"LA", "RGBA"} and "transparency" not in picture.info:
+        return data
+    file = io.BytesIO()
+    alpha = picture.convert("RGBA").getchannel("A")
+    alpha.point([255 if value < _OPEN else 0 for value in range(256)]).save(file, "PNG")
+    return file.getvalue()
+
+
+async def _painted(body: ImageBody, request: v1.GenerateRequest, caller: Caller, kind: str) -> Answer:
     created = int(time.time())
     if body.stream:
-        return Events(_events(body, request, created, caller), named=True)
+        return Events(_events(kind, body, request, created, caller), named=True)
     made: dict[int, v1.GeneratedImage] = {}
     usage = Usage()
     async for reply in caller.many(GENERATE, request):
@@ -128,7 +176,7 @@ def _set_size(request: v1.GenerateRequest, size: str, sizes: Any) -> None:
 
 
 async def _events(
-    body: ImageBody, request: v1.GenerateRequest, created: int, caller: Caller
+    kind: str, body: ImageBody, request: v1.GenerateRequest, created: int, caller: Caller
 ) -> AsyncIterator[dict[str, Any]]:
     """Pictures of the first image on its way, then each image."""
     shared = {"created_at": created, "background": "opaque", "quality": body.quality}
@@ -140,7 +188,7 @@ async def _events(
         if reply.HasField("step") and reply.step.HasField("preview") and reply.step.index == 0:
             if partial < body.partial_images and reply.step.step < reply.step.steps:
                 image = reply.step.preview
-                event = {"type": "image_generation.partial_image", "partial_image_index": partial}
+                event = {"type": f"{kind}.partial_image", "partial_image_index": partial}
                 yield {**event, **shared, "b64_json": _text(image), "size": _size(image)}
                 partial += 1
         elif reply.HasField("image"):
@@ -148,7 +196,7 @@ async def _events(
         if reply.HasField("usage"):
             usage = reply.usage
     for place, each in enumerate(sorted(finished, key=lambda each: each.index)):
-        event = {"type": "image_generation.completed", **shared, "b64_json": _text(each.image)}
+        event = {"type": f"{kind}.completed", **shared, "b64_json": _text(each.image)}
         used = _usage(usage if place == 0 else Usage())
         yield {**event, "size": _size(each.image), "usage": used, "seed": each.seed}
 

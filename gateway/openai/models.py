@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.models import GET_MODEL, LIST_MODELS
@@ -12,8 +13,8 @@ from pequod.model.v1 import GetModelRequest, ListModelsRequest, Model
 _PAGE = 1000
 
 
-async def list_models(caller: Caller) -> Answer:
-    """Every name once; ``name:version`` and ``name@alias`` are understood too."""
+async def list_models(_: Mapping[str, Any], caller: Caller) -> Answer:
+    """Every model by its name, once; ``name:version`` and ``name@alias`` are understood too."""
     found: dict[str, Model] = {}
     token = ""
     while True:
@@ -24,8 +25,9 @@ async def list_models(caller: Caller) -> Answer:
             return {"object": "list", "data": [_shown(name, each) for name, each in found.items()]}
 
 
-async def get_model(reference: str, caller: Caller) -> Answer:
-    """One of them, by any reference. Raises NOT_FOUND with the close names."""
+async def get_model(path: Mapping[str, Any], caller: Caller) -> Answer:
+    """A model by any reference. Raises NOT_FOUND with the close names."""
+    reference = path["model"]
     reply = await caller.one(GET_MODEL, GetModelRequest(model=reference))
     return _shown(reference, reply.model)
 

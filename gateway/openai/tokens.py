@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from gateway.openai.answer import Answer
-from gateway.openai.body import Body
+from gateway.openai.body import Body, TokenId
 from gateway.openai.caller import Caller
 from pequod.common.v1 import TokenIds
 from pequod.tokenizer import v1
-from services.common.errors import invalid
 
 TOKENIZE = "/pequod.tokenizer.v1.TokenizerService/Tokenize"
 DETOKENIZE = "/pequod.tokenizer.v1.TokenizerService/Detokenize"
@@ -24,7 +23,7 @@ class TokenizeBody(Body):
 class DetokenizeBody(Body):
     """A request."""
 
-    tokens: list[int]
+    tokens: list[TokenId]
 
 
 async def tokenize(body: TokenizeBody, caller: Caller) -> Answer:
@@ -39,8 +38,6 @@ async def tokenize(body: TokenizeBody, caller: Caller) -> Answer:
 
 async def detokenize(body: DetokenizeBody, caller: Caller) -> Answer:
     """Tokens' text."""
-    if not all(0 <= each < 2**32 for each in body.tokens):
-        raise invalid("tokens", "holds a number that is no token id")
     request = v1.DetokenizeRequest(model=body.model, sequences=[TokenIds(ids=body.tokens)])
     reply = await caller.one(DETOKENIZE, request)
     return {"prompt": reply.detokenizations[0].text}

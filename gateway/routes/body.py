@@ -29,13 +29,14 @@ class CallerLeft(Exception):
 
 async def read_json(request: Request) -> dict[str, Any]:
     """The body as a JSON object. Raises ServiceError naming what is wrong, and where."""
-    body = await _read(request)
+    body = await read_bytes(request)
     if len(body) < _LARGE:
         return parse(body)
     return await asyncio.to_thread(parse, body)
 
 
-async def _read(request: Request) -> bytes:
+async def read_bytes(request: Request) -> bytes:
+    """The whole body. Raises ServiceError for one that is too large or too slow, CallerLeft."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > _DISCARDED:
         raise too_large(f"the body has {declared} bytes")
@@ -78,6 +79,8 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _malformed(f"the body must be a JSON object, not {_kind(value)}")
     _check_depth(value)
+    if "\\ud" in text.lower():
+        _check_characters(value)
     return value
 
 
@@ -102,6 +105,17 @@ def _check_depth(value: Any) -> None:
         if not level:
             return
     raise _too_deep()
+
+
+def _check_characters(value: Any) -> None:
+    """Raise for half of a pair of escapes, which is no character."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise _malformed(
+            f"{half} is half of a pair that stands for a character, and its other half is missing"
+        ) from None
 
 
 def _children(value: Any) -> list[Any]:

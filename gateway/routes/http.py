@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from starlette.requests import Request
-from starlette.types import Receive
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.call import Metadata
 from gateway.routes.body import CallerLeft
@@ -56,3 +56,21 @@ def form_refusal(request: Request) -> ServiceError | None:
     if "origin" in request.headers and content_type != _JSON:
         return unsupported(f"send content-type {_JSON}, not {content_type or 'none'}")
     return None
+
+
+class Fallback:
+    """What answers where no route matches: RPCs, whose paths are their names; under ``/v1`` a refusal.
+
+    Routes do not match a path with a line break in it, whatever they say.
+    """
+
+    def __init__(self, others: ASGIApp, rpcs: ASGIApp, openai: ASGIApp) -> None:
+        """``others`` gets what is no HTTP."""
+        self._others, self._rpcs, self._openai = others, rpcs, openai
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass it on."""
+        answering = self._others
+        if scope["type"] == "http":
+            answering = self._openai if scope["path"].startswith("/v1/") else self._rpcs
+        await answering(scope, receive, send)

@@ -21,6 +21,12 @@ from services.finetune.recipes.version import Corpus, publish
 from tests.e2e.conftest import Platform
 
 CHATTY = "chatty"
+SAILOR = {
+    "type": "object",
+    "properties": {"name": {"enum": ["Ahab", "Ishmael"]}, "legs": {"type": "integer", "maximum": 9}},
+    "required": ["name", "legs"],
+    "additionalProperties": False,
+}
 _TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
 
 
@@ -132,16 +138,46 @@ def test_a_conversation_as_it_is_written(client):
 
 
 def test_a_form_is_held(client):
-    schema = {
-        "type": "object",
-        "properties": {"name": {"enum": ["Ahab", "Ishmael"]}, "legs": {"type": "integer", "maximum": 9}},
-        "required": ["name", "legs"],
-        "additionalProperties": False,
-    }
-    form = {"type": "json_schema", "json_schema": {"name": "sailor", "schema": schema, "strict": True}}
+    form = {"type": "json_schema", "json_schema": {"name": "sailor", "schema": SAILOR, "strict": True}}
     said = json.loads(ask(client, response_format=form, max_completion_tokens=60).choices[0].message.content)
     assert said["name"] in {"Ahab", "Ishmael"}
     assert said["legs"] <= 9
+
+
+def respond(client, **fields):
+    body = {"model": CHATTY, "instructions": "Be brief.", "input": "Who is Ahab?", "max_output_tokens": 12}
+    return client.responses.create(**{**body, **fields}, extra_body={"seed": 7})
+
+
+def test_a_response_is_the_conversation_in_its_newer_form(client):
+    reply = respond(client)
+    assert reply.output_text == ask(client).choices[0].message.content
+    assert (reply.status, reply.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+    assert reply.usage.output_tokens == 12
+    user = {"role": "user", "content": [{"type": "input_text", "text": "Who is Ahab?"}]}
+    assert respond(client, input=[user]).output_text == reply.output_text
+    further = [user, *(each.to_dict() for each in reply.output), {"role": "user", "content": "And then?"}]
+    assert respond(client, input=further).usage.input_tokens > reply.usage.input_tokens + 12
+
+
+def test_a_response_as_it_is_written(client):
+    whole = respond(client).output_text
+    events = list(respond(client, stream=True))
+    assert [each.sequence_number for each in events] == list(range(len(events)))
+    said = [each.delta for each in events if each.type == "response.output_text.delta"]
+    assert "".join(said) == whole == events[-1].response.output_text
+    assert [each.type for each in events if "delta" not in each.type] == [
+        *("response.created", "response.in_progress"),
+        *("response.output_item.added", "response.content_part.added"),
+        *("response.output_text.done", "response.content_part.done", "response.output_item.done"),
+        "response.incomplete",
+    ]
+
+
+def test_a_response_in_a_form(client):
+    form = {"format": {"type": "json_schema", "name": "sailor", "schema": SAILOR, "strict": True}}
+    reply = respond(client, text=form, max_output_tokens=60)
+    assert (reply.status, json.loads(reply.output_text)["name"] in {"Ahab", "Ishmael"}) == ("completed", True)
 
 
 def test_stop_strings_end_it(client):
@@ -196,6 +232,31 @@ def test_images_as_they_come(client):
     assert len({each.b64_json for each in partial}) == 3
 
 
+def test_a_picture_is_painted_anew_where_its_mask_is_open(client):
+    before = opened(paint(client).data[0]).convert("RGB")
+    mask = Image.new("RGBA", before.size, (0, 0, 0, 255))
+    mask.paste((0, 0, 0, 0), (0, 0, 32, 16))  # the upper half
+    files = {"image": ("a.png", as_png(before)), "mask": ("mask.png", as_png(mask))}
+    body = {"model": "peeps-diffusion", "prompt": "a person with a blue hat", "n": 2, "size": "32x32"}
+    reply = client.images.edit(**files, **body, extra_body={"seed": 3, "steps": 8})
+    assert len(reply.data) == 2
+    for each in reply.data:
+        was, after = np.asarray(before), np.asarray(opened(each).convert("RGB"))
+        assert (after[16:] == was[16:]).all()
+        assert (after[:16] != was[:16]).any()
+    *partial, last = client.images.edit(
+        **files, **body, stream=True, partial_images=1, extra_body={"seed": 3}
+    )
+    assert partial[0].type == "image_edit.partial_image"
+    assert last.type == "image_edit.completed"
+
+
+def as_png(picture):
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
 def test_documents_are_ranked(platform):
     documents = ["Bread is baked.", "Jupiter is the biggest planet."]
     body = {"model": "minilm", "query": "Which planet is the largest?", "documents": documents}
@@ -229,6 +290,18 @@ def test_tokens_there_and_back(platform):
             openai.BadRequestError,
             "UNSUPPORTED",
             None,
+        ),
+        (
+            lambda client: respond(client, previous_response_id="resp_1"),
+            openai.BadRequestError,
+            "UNSUPPORTED",
+            None,
+        ),
+        (
+            lambda client: client.images.edit(model="peeps-diffusion", image=b"no picture", prompt="a"),
+            openai.BadRequestError,
+            "INVALID_FIELD",
+            "image",
         ),
         (lambda client: paint(client, size="512x512"), openai.BadRequestError, "INVALID_FIELD", "size"),
         (

@@ -32,10 +32,12 @@ from tests.unit.gateway.openai_parts import CHAT, COMPLETIONS, EMBEDDINGS, HELLO
             "messages[0].content",
             "",
         ),
-        (COMPLETIONS, {"model": "m", "prompt": []}, "prompt", "holds 0 prompts, 1..64"),
+        (COMPLETIONS, {"model": "m", "prompt": []}, "prompt", "at least 1 item"),
         (COMPLETIONS, {"model": "m", "prompt": ["a"] * 65}, "prompt", "holds 65 prompts"),
-        (COMPLETIONS, {"model": "m", "prompt": [-1]}, "prompt", "no token id"),
-        (EMBEDDINGS, {"model": "m", "input": []}, "input", "is empty"),
+        (COMPLETIONS, {"model": "m", "prompt": [-1]}, "prompt[0]", "greater than or equal to 0"),
+        (COMPLETIONS, {"model": "m", "prompt": "a", "top_k": 2**32}, "top_k", "less than 4294967296"),
+        (CHAT, {**HELLO, "logit_bias": {"9" * 5000: 1}}, "logit_bias", "is no token id"),
+        (EMBEDDINGS, {"model": "m", "input": []}, "input", "at least 1 item"),
         (EMBEDDINGS, {"model": "m", "input": "a", "encoding_format": "hex"}, "encoding_format", "'base64'"),
     ],
 )
@@ -150,7 +152,8 @@ async def test_a_reader_that_stalls_stops_the_backend(door, backend):
         ("POST", "/v1/audio/speech", 404, "UNSUPPORTED"),
         ("POST", "/v1/nonsense", 404, "METHOD_NOT_FOUND"),
         ("GET", "/v1/nonsense", 404, "METHOD_NOT_FOUND"),
-        ("GET", CHAT, 404, "METHOD_NOT_FOUND"),
+        ("GET", CHAT, 405, "UNSUPPORTED"),
+        ("DELETE", "/v1/models/storyteller", 405, "UNSUPPORTED"),
     ],
 )
 async def test_paths_that_lead_nowhere(method, path, code, reason, door):
@@ -167,6 +170,17 @@ async def test_a_form_of_a_web_page_is_refused(door):
 async def test_what_is_no_json(door):
     reply = await door.http.post(CHAT, content=b"{", headers={"content-type": "application/json"})
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "MALFORMED_JSON")
+
+
+async def test_half_a_character_is_no_text(door, backend):
+    body = json.dumps({"model": "m", "prompt": "\ud800"})  # as JSON escapes it
+    reply = await door.http.post(COMPLETIONS, content=body)
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"]) == (400, "MALFORMED_JSON")
+    assert "\\ud800 is half of a pair" in error["message"]
+    assert not backend.seen
+    whole = json.dumps({"model": "m", "prompt": "\U0001f40b"})
+    assert (await door.http.post(COMPLETIONS, content=whole)).status_code == 200
 
 
 async def test_a_time_limit_holds_for_all_calls_together(door, backend):

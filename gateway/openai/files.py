@@ -1,0 +1,104 @@
+"""``/v1/files``: data sets, by OpenAI's name for them. A file's id is the data set's."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import ConfigDict, WithJsonSchema
+
+from gateway.openai.answer import Answer
+from gateway.openai.body import Fields
+from gateway.openai.caller import Caller
+from gateway.openai.form import Upload
+from gateway.openai.paging import MOST, Page, page_of
+from pequod.finetune import v1
+
+_SERVICE = "/pequod.finetune.v1.DatasetService/"
+UPLOAD, GET, LIST, DELETE = (
+    f"{_SERVICE}{name}" for name in ("UploadDataset", "GetDataset", "ListDatasets", "DeleteDataset")
+)
+PURPOSE: Final = "fine-tune"
+_CHUNK = 1 << 20
+_STATUS = {v1.DATASET_STATE_READY: "processed", v1.DATASET_STATE_FAILED: "error"}
+
+
+class FileBody(Fields):
+    """An upload: texts (.txt, .jsonl), conversations (.jsonl) or pictures (.zip, .png ...)."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    refused: ClassVar = {"expires_after": "data sets stay until they are deleted"}
+
+    file: Annotated[Upload, WithJsonSchema({"type": "string", "format": "binary"})]
+    purpose: Literal["fine-tune"] = PURPOSE
+
+
+async def upload(body: FileBody, caller: Caller) -> Answer:
+    """Keep a file; it is checked meanwhile."""
+    reply = await caller.sent(UPLOAD, _parts(body.file))
+    return _shown(reply.dataset)
+
+
+def _parts(file: Upload) -> Iterator[v1.UploadDatasetRequest]:
+    name = file.filename or "file"
+    start = v1.UploadStart(
+        upload_id=str(uuid.uuid4()),
+        display_name=name[:128],
+        files=[v1.UploadFile(path=name, size_bytes=len(file))],
+    )
+    yield v1.UploadDatasetRequest(start=start)
+    for begin in range(0, len(file), _CHUNK):
+        yield v1.UploadDatasetRequest(chunk=bytes(file[begin : begin + _CHUNK]))
+
+
+async def get_file(path: Mapping[str, Any], caller: Caller) -> Answer:
+    """A file as it stands."""
+    return _shown(await _dataset(path["file"], caller))
+
+
+async def list_files(query: Page, caller: Caller) -> Answer:
+    """Files, newest first."""
+    found: list[v1.Dataset] = []
+    token = ""
+    while True:
+        reply = await caller.one(LIST, v1.ListDatasetsRequest(page_size=MOST, page_token=token))
+        found += reply.datasets
+        token = reply.next_page_token
+        if not token:
+            return page_of(query, [_shown(each) for each in found])
+
+
+async def delete_file(path: Mapping[str, Any], caller: Caller) -> Answer:
+    """Forget a file. Refused while a job uses it."""
+    await caller.one(DELETE, v1.DeleteDatasetRequest(dataset_id=path["file"]))
+    return {"id": path["file"], "object": "file", "deleted": True}
+
+
+async def checked(dataset_id: str, caller: Caller) -> v1.Dataset:
+    """A data set once its check is over."""
+    while True:
+        dataset = await _dataset(dataset_id, caller)
+        if dataset.state in _STATUS:
+            return dataset
+        await asyncio.sleep(0.1)
+
+
+async def _dataset(dataset_id: str, caller: Caller) -> v1.Dataset:
+    dataset: v1.Dataset = (await caller.one(GET, v1.GetDatasetRequest(dataset_id=dataset_id))).dataset
+    return dataset
+
+
+def _shown(dataset: v1.Dataset) -> dict[str, Any]:
+    return {
+        "id": dataset.dataset_id,
+        "object": "file",
+        "bytes": dataset.size_bytes,
+        "created_at": dataset.create_time.seconds,
+        "filename": dataset.display_name,
+        "purpose": PURPOSE,
+        "status": _STATUS.get(dataset.state, "uploaded"),
+        "status_details": dataset.error or None,
+    }
