@@ -174,6 +174,7 @@ def test_layers_are_run_again_to_the_same_gradients(kind, folder_of):
     for again in (False, True):
         options = options_for(kind, recompute=again)
         model = open_tunable(open_base(folder_of(kind), "", Kind.DIFFUSION), options)
+        assert model.network.is_gradient_checkpointing is again
         chance = torch.Generator().manual_seed(0)
         side = model.size // 2
         clean, noise = (torch.randn((2, 4, side, side), generator=chance) for _ in range(2))

@@ -60,7 +60,7 @@ class Latents:
         self.kind, self.family = (Kind.ADAPTER, "lora") if self._rank else (Kind.DIFFUSION, base.family)
         self.described: dict[str, Any] = {"peft_type": "LORA"} if self._rank else {}
         self.rate = _RATES[bool(self._rank)]
-        network = self._parts.network
+        self.network = network = self._parts.network
         torch.manual_seed(options.seed)
         if self._rank:
             with_factors(network, self._rank)
@@ -134,7 +134,7 @@ class Latents:
 
     def write(self, folder: Path) -> None:
         """An adapter as diffusers writes it; of the whole network, a directory of its format."""
-        network = self._parts.network
+        network = self.network
         with self._trained.replaced(self._average):
             if self._rank:
                 write_factors(self._directory, network, self._rank, folder)
