@@ -32,6 +32,7 @@ from services.finetune.recipes.diffusion.painting import Manner
 from services.finetune.recipes.measures.features import Features
 from services.finetune.recipes.options import add_flags, read_flags
 from services.finetune.recipes.peeps.pictures import save_sheet
+from services.finetune.recipes.personal.photos import Subject
 from services.finetune.recipes.personal.scores.scoring import DRIFT
 from services.finetune.recipes.watching import Alone
 from tests.bench.finetune.persons import FOLDER, Person, Recognition, read
@@ -105,7 +106,7 @@ class Evaluation:
 
     def _tuned(self, person: Person, work: Path) -> tuple[Path, float]:
         """(folder of the adapter, overhead over the bare steps)."""
-        personal = dreambooth.Personal(person.photos, self._start, work, self.options, Alone())
+        personal = dreambooth.Personal(Subject.of(person.photos), self._start, work, self.options, Alone())
         started = time.perf_counter()
         personal.train(Offers(work, Alone()))
         seconds = time.perf_counter() - started

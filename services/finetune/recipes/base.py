@@ -26,6 +26,11 @@ class Base:
     family: str
     config: Mapping[str, Any]
 
+    @property
+    def identity(self) -> str:
+        """What a checkpoint is bound to."""
+        return self.digest or self.reference
+
 
 def open_base(folder: Path, reference: str, kind: Kind) -> Base:
     """``reference``: of a directory without a manifest, when it is known; else its files are hashed.

@@ -39,18 +39,16 @@ from services.finetune.recipes.watching import Alone, Watcher
 class Personal:
     """One fine-tune: what it learns, and what its candidates are."""
 
-    def __init__(
-        self, photos: Sequence[Photo], base: Base, work: Path, options: Options, watcher: Watcher
-    ) -> None:
-        """Raises ValueError for no pictures or a base that is none, and Stopped."""
-        self.subject = Subject.of(photos)
+    def __init__(self, subject: Subject, base: Base, work: Path, options: Options, watcher: Watcher) -> None:
+        """Raises ValueError for a base that is none, and Stopped."""
+        self.subject = subject
         self.base, self.options = base, options
         self._clip = ""
         self.training = Training(open_tunable(base, options), self.subject, options, work, watcher)
         if options.clip:
             self._clip = named(Path(options.clip))
             self.training.look_with(Eye(Path(options.clip), Device(options.device, options.threads).torch))
-        bound = options.lasting | {"pictures": self.subject.digest, "base": base.digest}
+        bound = options.lasting | {"pictures": self.subject.digest, "base": base.identity}
         self.course = Resumable(work, self.training.parts, bound, options.seed, watcher=watcher)
 
     def train(self, offers: Offers) -> None:
@@ -76,8 +74,8 @@ class Personal:
             "training": asdict(replace(self.options, clip=self._clip)),
         }
         config |= model.described
-        about = f"{len(self.subject.learnt)} pictures of {self.training.wording.instance}"
-        corpus = Corpus((), about, "")
+        counted = f"{len(self.subject.learnt)} pictures of {self.training.wording.instance}"
+        corpus = Corpus((), self.subject.about or counted, "")
         reference = self.base.reference
         publish(corpus, folder, model.kind, model.family, config, {}, "dreambooth", reference)
 
@@ -92,7 +90,7 @@ def train(
 ) -> Manifest:
     """Train, and publish the best candidate, or the one of step ``pick``, as the new version ``out``."""
     begin(out)
-    personal = Personal(photos, base, work, options, Alone())
+    personal = Personal(Subject.of(photos), base, work, options, Alone())
     personal.train(Offers(work, Alone(), options.keep_checkpoints, options.patience))
     figures = {"training_seconds": round(personal.course.seconds, 1)}
     return publish_best(Candidates(work), out, figures, personal.course.curve(), pick)
@@ -107,8 +105,9 @@ def run(task: Task, watcher: Watcher) -> None:
     options = task.options(Options, checkpoint_every=every)
     if base.family != "unet":  # what looks at avatars knows no photographs
         options = replace(options, clip="")
-    photos = read_folder(task.data, watcher.logged)
-    Personal(photos, base, task.work, options, watcher).train(Offers(task.work, watcher))
+    others = read_folder(task.validation, watcher.logged) if task.validation else ()
+    subject = Subject.of(read_folder(task.data, watcher.logged), others, task.training_data)
+    Personal(subject, base, task.work, options, watcher).train(Offers(task.work, watcher))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from services.common.store import Kind
 from services.common.store.disk import DiskLayer
@@ -17,6 +19,7 @@ from services.finetune.recipes.candidates.ranking import best, beyond, is_worse_
 from services.finetune.recipes.resumable import Pace, Resumable
 from services.finetune.recipes.version import Corpus, publish
 from services.finetune.recipes.watching import Alone, Better, Candidate, Preview, Score
+from tests.unit.recipes.disks import limited
 
 
 def scored(step, loss=None, likeness=None, veto="", folder=None):
@@ -182,6 +185,16 @@ def test_a_candidate_that_was_cut_short_is_written_anew(tmp_path):
     assert not candidates.path(2).exists()
     folder = candidates.write(2, Model([]).write)
     assert sorted(each.name for each in folder.iterdir()) == ["model.json", "weights.txt"]
+
+
+def test_a_full_disk_is_said_as_one_and_nothing_is_left(tmp_path):
+    candidates = Candidates(tmp_path)
+    with limited(50_000), pytest.raises(OSError, match="File too large") as failed:
+        candidates.write(2, lambda folder: save_file({"a": torch.zeros(50_000)}, folder / "a.safetensors"))
+    assert failed.value.errno == errno.EFBIG
+    assert not list(tmp_path.rglob("*.safetensors"))
+    candidates.write(2, lambda folder: save_file({"a": torch.zeros(50_000)}, folder / "a.safetensors"))
+    assert (candidates.path(2) / "a.safetensors").stat().st_size > 200_000
 
 
 def test_the_best_is_published_with_all_scores(tmp_path):

@@ -16,8 +16,9 @@ from services.diffusion.networks.graphs import network_of
 from services.finetune.recipes import dreambooth
 from services.finetune.recipes.base import open_base
 from services.finetune.recipes.candidates.folder import Candidates
-from services.finetune.recipes.choices.dreambooth import PRESETS, Options
+from services.finetune.recipes.choices.dreambooth import Options
 from services.finetune.recipes.options import parameters_of
+from services.finetune.recipes.personal.photos import Subject
 from services.finetune.recipes.task import Task
 from services.finetune.recipes.watching import Alone, Stopped
 from tests.unit.recipes.killing import killed
@@ -204,36 +205,6 @@ def test_few_pictures_are_measured_on_themselves_and_one_is_enough(base, tmp_pat
     assert manifest.metrics["held_out_loss"] > 0
 
 
-def test_captions_join_the_instance_prompt(base, images, tmp_path):
-    captioned = drawn(tmp_path / "captioned/deep", 3)
-    (captioned / "00.txt").write_text("on a blue ground\n")
-    (captioned / "01.txt").write_text("a hat on sks person")
-    lines = [{"file": "02.png", "caption": "one"}, {"file_name": "02.png", "text": "two"}, {"file": "02.png"}]
-    (captioned / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    options = replace(OPTIONS, steps=2)
-    photos = dreambooth.read_folder(tmp_path / "captioned", Alone().logged)
-    personal = dreambooth.Personal(photos, opened(base), tmp_path / "work", options, Alone())
-    assert personal.training.captions == [
-        ["sks person, on a blue ground"],
-        ["a hat on sks person"],
-        ["sks person, one", "sks person, two"],
-    ]
-
-
-def test_what_cannot_be_used_is_left_out_with_a_word(base, tmp_path, capsys):
-    folder = drawn(tmp_path / "mixed", 2)
-    (folder / "notes.png").write_text("no picture")
-    (folder / "cut.png").write_bytes((folder / "00.png").read_bytes()[:60])
-    from PIL import Image
-
-    Image.new("RGB", (3, 3)).save(folder / "small.png")
-    assert [each.name for each in dreambooth.read_folder(folder, Alone().logged)] == ["00.png", "01.png"]
-    said = capsys.readouterr().err
-    assert "notes.png: is no PNG, JPEG, WEBP" in said
-    assert "cut.png: cannot be read to its end" in said
-    assert "small.png is 3 x 3 pixels, at least 16 a side" in said
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -272,7 +243,7 @@ def test_a_work_folder_of_other_pictures_is_refused(whole, base, tmp_path):
     _, _, home = whole
     photos = dreambooth.read_folder(other, Alone().logged)
     with pytest.raises(ValueError, match="was made with other options"):
-        dreambooth.Personal(photos, opened(base), home / "work", OPTIONS, Alone()).course.resume()
+        dreambooth.Personal(Subject.of(photos), opened(base), home / "work", OPTIONS, Alone()).course.resume()
 
 
 class Impatient(Alone):
@@ -302,13 +273,3 @@ def test_a_job_leaves_candidates_and_stops_when_asked(base, images, tmp_path):
     dreambooth.run(task, watcher)
     assert [each.step for each in watcher.offers] == [2, 4, 6]
     assert all(each.folder == task.candidate(each.step) for each in watcher.offers)
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_presets_are_of_their_own_words(name):
-    from services.finetune.recipes.personal.wording import Wording
-
-    wording = Wording.of(PRESETS[name])
-    assert wording.instance == f"sks {name}"
-    assert wording.of_class()[0] == name
-    assert len(wording.of_subject()) == 6

@@ -168,6 +168,24 @@ def _noisy(levels, clean, noise, level):
     return squares.sqrt() * clean + (1 - squares).sqrt() * noise
 
 
+@pytest.mark.parametrize("kind", ["stable", "flux"])
+def test_layers_are_run_again_to_the_same_gradients(kind, folder_of):
+    found = []
+    for again in (False, True):
+        options = options_for(kind, recompute=again)
+        model = open_tunable(open_base(folder_of(kind), "", Kind.DIFFUSION), options)
+        assert model.network.is_gradient_checkpointing is again
+        chance = torch.Generator().manual_seed(0)
+        side = model.size // 2
+        clean, noise = (torch.randn((2, 4, side, side), generator=chance) for _ in range(2))
+        said, goal = model.outcome(clean, noise, torch.tensor([100, 900]), model.told(["a", "b"]))
+        (said - goal).square().mean().backward()
+        found.append([each.grad.clone() for each in model.learned if each.grad is not None])
+    assert len(found[0]) == len(found[1]) > 4
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [({"size": 15}, "size is 15, a multiple of 2"), ({"clip": "nowhere"}, "clip: nowhere holds no")],

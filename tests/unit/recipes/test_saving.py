@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import resource
-import signal
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ import torch
 from services.finetune.recipes.resumable import Pace, Resumable
 from services.finetune.recipes.saving import save_checkpoint
 from services.finetune.recipes.watching import Alone, Diverged, Stopped
+from tests.unit.recipes.disks import limited
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -29,15 +28,8 @@ def test_a_broken_state_leaves_the_checkpoint_before(tmp_path, bad):
 def test_a_full_disk_is_an_oserror_and_leaves_the_checkpoint_before(tmp_path):
     file = tmp_path / "checkpoint.pt"
     save_checkpoint(file, {"weight": torch.ones(3)})
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
-    try:
-        with pytest.raises(OSError, match="File too large") as failed:
-            save_checkpoint(file, {"weight": torch.ones(100_000)})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
+    with limited(50_000), pytest.raises(OSError, match="File too large") as failed:
+        save_checkpoint(file, {"weight": torch.ones(100_000)})
     assert failed.value.errno == errno.EFBIG
     assert torch.load(file, weights_only=True)["weight"].numel() == 3
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]

@@ -19,6 +19,7 @@ from services.finetune.recipes.candidates.folder import Candidates
 from services.finetune.recipes.choices.tune_lm import FullOptions, LoraOptions
 from services.finetune.recipes.language_tuning.recipe import train
 from services.finetune.recipes.task import Task
+from services.finetune.recipes.version import manifest_of
 from services.finetune.recipes.watching import Alone, Stopped
 from services.sampler.transformer import loading
 from services.sampler.transformer.lora.adapter import read as read_adapter
@@ -197,14 +198,15 @@ class Impatient(Alone):
 
 def test_a_job_scores_on_its_validation_data_and_stops_when_asked(language_model, chats, tmp_path):
     given = {"batch": 4, "window": 48, "lora_rank": 2, "preview_tokens": 4}
-    task = Task(tmp_path / "work", chats, chats, language_model, "tiny:1", given, checkpoint_every=2)
-    task = replace(task, steps=4, device="cpu")
+    task = Task(tmp_path / "work", chats, chats, language_model, "tiny:1", parameters=given)
+    task = replace(task, steps=4, checkpoint_every=2, device="cpu", training_data="24 chats")
     with pytest.raises(Stopped, match="stopped after step 3 of 4"):
         lora_lm.run(task, Impatient(2))
     watcher = Impatient(100)
     lora_lm.run(task, watcher)
     assert watcher.offers == [2, 4]
     assert all((task.candidate(step) / "adapter_config.json").exists() for step in (2, 4))
+    assert manifest_of(task.candidate(4)).training_data == "24 chats"
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,23 @@ def test_the_loss_of_packed_rows_is_that_of_each_piece_alone(language_model, cha
     assert training.held_out_loss() == pytest.approx(alone / training.measured.tokens, rel=1e-4)
 
 
+def test_previews_begin_as_wished_or_as_held_out_texts(language_model, chats):
+    network = network_of(language_model)
+    documents = read_documents(chats, network.tokenizer, Alone().logged)[:3]
+    texts = [of_text("Call me Ishmael."), of_text("some years ago")]
+
+    def prompts(held_out, wished=""):
+        return Training(network, held_out, held_out, replace(FULL, prompts=wished)).prompts
+
+    assert prompts(documents[:1]) == [("<user>What is 0?\n<assistant>", True)]
+    assert prompts(documents, "Who?|Why?") == [
+        ("<user>Who?\n<assistant>", True),
+        ("<user>Why?\n<assistant>", True),
+    ]
+    assert prompts(texts) == [("Call me Ishmael.", False), ("some years ago", False)]
+    assert prompts(texts, "Once") == [("Once", False)]
+
+
 def test_an_epoch_shows_every_row_once(language_model, chats):
     network = network_of(language_model)
     documents = read_documents(chats, network.tokenizer, Alone().logged)

@@ -6,12 +6,17 @@ appears whole or not at all, the record last: what has one was scored.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from services.finetune.recipes.candidates.ranking import beyond
 from services.finetune.recipes.watching import Better, Candidate, Preview, Score
@@ -33,14 +38,18 @@ class Candidates:
         return self._home / f"{step:06d}"
 
     def write(self, step: int, make: Callable[[Path], None]) -> Path:
-        """The folder of the version that ``make`` writes. One that is there already stays as it is."""
+        """The folder of the version that ``make`` writes. One that is there already stays as it is.
+
+        Raises what ``make`` does, and OSError where the disk is full; nothing is left then.
+        """
         folder = self.path(step)
         if not folder.exists():
             partial = self._home / _WRITING / folder.name
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            make(partial)
-            partial.rename(folder)
+            with _disk_errors(), _gone_if_broken(partial):
+                make(partial)
+                partial.rename(folder)
         return folder
 
     def note(self, candidate: Candidate) -> None:
@@ -87,6 +96,28 @@ class Candidates:
             for each in record["previews"]
         ]
         return Candidate(record["step"], self.path(record["step"]), tuple(scores), tuple(previews))
+
+
+@contextlib.contextmanager
+def _gone_if_broken(folder: Path) -> Iterator[None]:
+    """Room on a full disk is for others."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    """safetensors has an error of its own for what a disk says."""
+    try:
+        yield
+    except SafetensorError as error:
+        if (found := re.search(r"\(os error (\d+)\)", str(error))) is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number)) from error
 
 
 def _write(file: Path, content: bytes) -> None:

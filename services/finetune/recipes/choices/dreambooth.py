@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.finetune.recipes.options import Run, lasting, within, words
+from services.finetune.recipes.options import Run, lasting, switch, within, words
 
 _PASSING = frozenset({"threads", "device", "clip", "checkpoint_every", "keep_checkpoints", "patience"})
 """What changes no weight of any step."""
@@ -22,9 +22,7 @@ class Options(Run):
     """What the subject will be asked for as: a rare word, and what it is."""
     class_prompt: str = words("", 200)
     """What it is; "": the instance prompt without its first word."""
-    prompts: str = words(
-        "{}|{} with a hat|{}, blue background|smiling {}|{}, red shirt|{} with sunglasses", 2000
-    )
+    prompts: str = words("{}|{} with a hat|smiling {}|angry {}|{}, red shirt|{} with sunglasses", 2000)
     """Of the previews, between bars; {} stands for the instance prompt."""
     size: int = within(0, 0, 4096)
     """Pixels of a side; 0: the model's own. Models of pixels have no other."""
@@ -39,12 +37,15 @@ class Options(Run):
     """Pictures of the class that the model makes itself before the first step."""
     prior_weight: float = within(1.0, 0.0, 10.0)
     """Of their loss beside the subject's; 0 learns from the subject alone."""
-    rate: float = within(1e-3, 1e-7, 0.1)
+    rate: float = within(0.0, 0.0, 0.1)
+    """0: what suits the model, and whether factors or all of it are trained."""
     warm_up: int = within(20, 0, 100_000)
     average: float = within(0.0, 0.0, 0.9999)
     """Decay of the average that is kept of the weights; 0: the weights themselves."""
     flip: float = within(0.0, 0.0, 1.0)
     """Chance that a picture is mirrored: not for faces that are not alike on both sides, nor for writing."""
+    recompute: bool = switch(False)
+    """Whether layers are run again on the way back, which saves memory for time; of diffusers' networks."""
     clip: str = ""
     """Folder of a text-image embedder that looks at previews; "": their scores are left out."""
     checkpoint_every: int = 50

@@ -38,7 +38,7 @@ class Options(Run):
     recompute: bool = switch(False)
     """Whether layers are run again on the way back, which saves memory for time."""
     prompts: str = words("", 4000)
-    """Of the previews, between bars; "": how held-out texts begin, or what their users say."""
+    """Of the previews, between bars, of conversations what a user says; "": as held-out texts begin."""
     preview_tokens: int = within(40, 1, 4096)
     checkpoint_every: int = 50
     keep_checkpoints: int = 5

@@ -72,6 +72,11 @@ def of_conversation(conversation: Conversation, tokenizer: Any) -> list[Document
     return [Document(text, (span,), opening, is_chat=True) for text, span in rendered]
 
 
+def question(text: str, tokenizer: Any) -> str:
+    """A user's first message, as the model's template renders it before the answer. Raises ValueError."""
+    return _render(tokenizer, [{"role": "user", "content": text}], True)
+
+
 def _turn(turns: Sequence[dict[str, str]], place: int, tokenizer: Any) -> tuple[str, Span]:
     """(the conversation up to an assistant's turn, where that is in it, its end token included)."""
     asked = _render(tokenizer, turns[:place], True)

@@ -73,9 +73,8 @@ class Network:
         Not where attention slides over fewer tokens than a piece has, nor where states run through a row.
         """
         half = window // 2
-        ids = torch.randint(
-            self.model.config.vocab_size, (2, half), generator=torch.Generator().manual_seed(0)
-        )
+        known = self.model.get_input_embeddings().num_embeddings
+        ids = torch.randint(known, (2, half), generator=torch.Generator().manual_seed(0))
         pieces = [Piece(each.numpy(), torch.ones(half, dtype=torch.bool).numpy()) for each in ids]
         self.model.eval()
         try:

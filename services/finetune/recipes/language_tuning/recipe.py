@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +30,29 @@ from services.finetune.recipes.watching import Alone, Watcher
 _TEMPLATE = "chat_template.jinja"
 
 
+@dataclass(frozen=True)
+class Data:
+    """Where texts lie."""
+
+    learnt: Path
+    held_out: Path | None = None
+    """None: a share of the others."""
+    about: str = ""
+    """What they are, in a sentence; "": how many there are."""
+
+
 class Tuning:
     """What is learnt, and what its candidates are."""
 
-    def __init__(
-        self, data: Path, validation: Path | None, base: Base, work: Path, options: Options, watcher: Watcher
-    ) -> None:
+    def __init__(self, data: Data, base: Base, work: Path, options: Options, watcher: Watcher) -> None:
         """Raises ValueError for texts or a base that are none, and where nothing is to be learnt."""
-        self.options, self.watcher = options, watcher
+        self.options, self.watcher, self._about = options, watcher, data.about
         self.base = base
         network = Network(base.folder, options, Device(options.device, options.threads))
-        documents = read_documents(data, network.tokenizer, watcher.logged)
+        documents = read_documents(data.learnt, network.tokenizer, watcher.logged)
         learnt, held_out = (
-            (documents, read_documents(validation, network.tokenizer, watcher.logged))
-            if validation is not None
+            (documents, read_documents(data.held_out, network.tokenizer, watcher.logged))
+            if data.held_out is not None
             else split(documents, options.held_out, options.seed)
         )
         self._documents, self._sha256 = len(documents), _sha256(learnt, held_out)
@@ -52,7 +61,7 @@ class Tuning:
         self.training = Training(network, learnt, held_out, options)
         if self.training.is_apart:
             watcher.logged("pieces of a row would see each other in this model: each has a row of its own")
-        bound = options.lasting | {"documents": self._sha256, "base": self.base.digest}
+        bound = options.lasting | {"documents": self._sha256, "base": base.identity}
         self.course = Resumable(work, self.training.parts, bound, options.seed, watcher=watcher)
 
     def train(self, offers: Offers) -> None:
@@ -86,7 +95,8 @@ class Tuning:
             config |= {"chat_template": template}
             (folder / _TEMPLATE).write_text(template)
         kind, family = (Kind.ADAPTER, "lora") if is_lora else (Kind.LANGUAGE_MODEL, self.base.family)
-        corpus = Corpus((), f"{self._documents} {'conversations' if self._is_chat else 'texts'}", "")
+        counted = f"{self._documents} {'conversations' if self._is_chat else 'texts'}"
+        corpus = Corpus((), self._about or counted, "")
         recipe = "lora_lm" if is_lora else "full_lm"
         publish(corpus, folder, kind, family, config, {}, recipe, self.base.reference)
 
@@ -98,7 +108,7 @@ def train(data: Path, base: Path, work: Path, out: Path, options: Options, pick:
     """
     begin(out)
     start = open_base(base, "", Kind.LANGUAGE_MODEL)
-    tuning = Tuning(data, None, start, work, options, Alone())
+    tuning = Tuning(Data(data), start, work, options, Alone())
     tuning.train(Offers(work, Alone(), options.keep_checkpoints, options.patience))
     figures = {"training_seconds": round(tuning.course.seconds, 1)}
     return publish_best(Candidates(work), out, figures, tuning.course.curve(), pick)
@@ -110,7 +120,8 @@ def run(kind: type[Options], task: Task, watcher: Watcher) -> None:
     assert task.base is not None
     options = task.options(kind, checkpoint_every=task.checkpoint_every or kind.checkpoint_every)
     base = open_base(task.base, task.base_version, Kind.LANGUAGE_MODEL)
-    tuning = Tuning(task.data, task.validation, base, task.work, options, watcher)
+    data = Data(task.data, task.validation, task.training_data)
+    tuning = Tuning(data, base, task.work, options, watcher)
     tuning.train(Offers(task.work, watcher))
 
 

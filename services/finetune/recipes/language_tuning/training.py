@@ -14,7 +14,7 @@ from torch.nn import functional
 from services.finetune.recipes.candidates.offering import Judged
 from services.finetune.recipes.choices.tune_lm import Options
 from services.finetune.recipes.descent import descend_by
-from services.finetune.recipes.language_tuning.documents import Document
+from services.finetune.recipes.language_tuning.documents import Document, question
 from services.finetune.recipes.language_tuning.network import Network
 from services.finetune.recipes.language_tuning.rows import Rows, packed, pieces_of
 from services.finetune.recipes.resumable import Stateful, cosine
@@ -37,7 +37,7 @@ class Training:
         measured = packed(pieces_of(held_out, network.tokenizer, cut), cut, self.is_apart)
         chosen = np.random.default_rng(options.seed).permutation(len(measured))[: options.measured_rows]
         self.measured = measured.at(sorted(int(each) for each in chosen))
-        self._prompts = _prompts(held_out, options, network)
+        self.prompts = _prompts(held_out, options, network)
         self.optimiser = torch.optim.AdamW(
             network.trained.weights.values(), lr=options.rate, betas=(0.9, 0.95), weight_decay=options.decay
         )
@@ -99,7 +99,7 @@ class Training:
         return Judged(scores, tuple(self._previews()))
 
     def _previews(self) -> Iterator[Preview]:
-        for seed, (prompt, is_chat) in enumerate(self._prompts):
+        for seed, (prompt, is_chat) in enumerate(self.prompts):
             text = self.network.continued(prompt, is_chat, self.options.preview_tokens, seed)
             yield Preview(prompt, seed, text=text)
 
@@ -114,6 +114,9 @@ def _perplexity(loss: float) -> float:
 
 def _prompts(held_out: Sequence[Document], options: Options, network: Network) -> list[tuple[str, bool]]:
     """(prompt, whether it was rendered by a template already)."""
-    if options.prompts:
-        return [(each, False) for each in options.prompts.split("|")]
-    return [(each.opening, each.is_chat) for each in held_out[:_PREVIEWS]]
+    if not options.prompts:
+        return [(each.opening, each.is_chat) for each in held_out[:_PREVIEWS]]
+    texts = options.prompts.split("|")
+    if not held_out[0].is_chat:
+        return [(each, False) for each in texts]
+    return [(question(each, network.tokenizer), True) for each in texts]

@@ -41,14 +41,18 @@ class Subject:
     learnt: Sequence[Photo]
     held_out: Sequence[Photo]
     """Of few pictures the learnt ones themselves, which are then measured under other noise."""
+    about: str = ""
+    """What the pictures are, in a sentence; "": how many there are."""
 
     @classmethod
-    def of(cls, photos: Sequence[Photo]) -> Subject:
-        """Raises ValueError where there are none."""
+    def of(cls, photos: Sequence[Photo], others: Sequence[Photo] = (), about: str = "") -> Subject:
+        """``others`` are of the same subject, to measure on. Raises ValueError for none to learn."""
         if not photos:
             raise ValueError("there is no picture to learn from; at least one PNG, JPEG or WebP is needed")
+        if others:
+            return cls(photos, others, about)
         few = len(photos) < HOLDS_OUT_FROM
-        return cls(photos, photos) if few else cls(photos[:-1], photos[-1:])
+        return cls(photos, photos, about) if few else cls(photos[:-1], photos[-1:], about)
 
     @property
     def digest(self) -> str:

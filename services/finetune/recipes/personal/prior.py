@@ -18,7 +18,7 @@ from services.finetune.recipes.watching import Stopped, Watcher
 
 _AT_ONCE = 8
 STEPS = 10
-"""Of each picture: a preview's twice."""
+"""Of each picture: half of what requests get, so that making them stays a small part of a training."""
 _FIRST_SEED = 1_000_000
 """Far from the seeds that previews have."""
 

@@ -31,6 +31,7 @@ class Training:
         """Makes pictures of the class where the work folder has none. Raises Stopped if asked to."""
         self.model, self.options = model, options
         self.wording = Wording.of(options)
+        self._rate = options.rate or model.rate
         learnt = fitted(subject.learnt, model.size)
         self._learnt = model.seen(learnt)
         prior = priors.made(model, self.wording.kind, options.prior_images, work, watcher)
@@ -46,7 +47,7 @@ class Training:
         every = rows(self._of_class, [0] * len(self._prior))
         self.scoring = Scoring(model, self.wording, (measured, of_held_out), (self._prior, every))
         self._for_eyes = learnt, prior
-        self.optimiser = torch.optim.AdamW(model.learned, lr=options.rate, weight_decay=0.0)
+        self.optimiser = torch.optim.AdamW(model.learned, lr=self._rate, weight_decay=0.0)
 
     def look_with(self, eye: Eye) -> None:
         """Score what previews look like, too."""
@@ -68,7 +69,7 @@ class Training:
         loss = errors[: options.batch].mean()
         if self._of_prior:
             loss = loss + options.prior_weight * errors[options.batch :].mean()
-        rate = options.rate * min(1.0, (step + 1) / max(options.warm_up, 1))
+        rate = self._rate * min(1.0, (step + 1) / max(options.warm_up, 1))
         learnt = descend(self.optimiser, rate, loss)
         self.model.follow(step)
         return learnt

@@ -37,6 +37,9 @@ from services.finetune.recipes.personal.models.tunable import Told
 from services.finetune.recipes.resumable import Stateful
 from services.finetune.recipes.trained import Trained
 
+_RATES = {True: 1e-4, False: 2e-6}
+"""Of factors, and of the whole network; those of diffusers' own scripts."""
+
 
 class Latents:
     """Implements ``Tunable``."""
@@ -56,12 +59,15 @@ class Latents:
         self.count = self._parts.levels.count
         self.kind, self.family = (Kind.ADAPTER, "lora") if self._rank else (Kind.DIFFUSION, base.family)
         self.described: dict[str, Any] = {"peft_type": "LORA"} if self._rank else {}
-        network = self._parts.network
+        self.rate = _RATES[bool(self._rank)]
+        self.network = network = self._parts.network
         torch.manual_seed(options.seed)
         if self._rank:
             with_factors(network, self._rank)
         else:
             network.requires_grad_(True)
+        if options.recompute:
+            network.enable_gradient_checkpointing()
         place_network(network, self._place)
         self._trained = Trained(network)
         for weight in self._trained.weights.values():
@@ -128,7 +134,7 @@ class Latents:
 
     def write(self, folder: Path) -> None:
         """An adapter as diffusers writes it; of the whole network, a directory of its format."""
-        network = self._parts.network
+        network = self.network
         with self._trained.replaced(self._average):
             if self._rank:
                 write_factors(self._directory, network, self._rank, folder)

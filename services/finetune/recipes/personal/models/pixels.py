@@ -30,6 +30,8 @@ from services.finetune.recipes.personal.models.tunable import Told
 from services.finetune.recipes.resumable import Stateful
 
 _LEVELS = "scheduler_config.json"
+_RATES = {True: 1e-3, False: 5e-5}
+"""Of factors, and of the whole network."""
 _ATTENTION = frozenset({"places", "words"})
 
 
@@ -65,6 +67,7 @@ class Pixels:
             self._trained = network.requires_grad_(True)
             self.kind, self.family = Kind.DIFFUSION, "unet"
             self.described = {"defaults": dict(self._usual), "unet": base.config["unet"]}
+        self.rate = _RATES[bool(options.lora_rank)]
         self._average = Average[Factors | Unet](self._trained, options.average) if options.average else None
 
     @property

@@ -28,6 +28,8 @@ class Tunable(Protocol):
     kind: Kind
     family: str
     """Of what ``write`` leaves."""
+    rate: float
+    """Of learning, that suits it."""
     size: int
     """Pixels of a side."""
     count: int

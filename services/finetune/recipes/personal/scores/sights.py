@@ -25,7 +25,9 @@ class Sights:
         """Pictures are [n, 3, size, size] from -1 to 1."""
         self._eye = eye
         self._learnt, others = eye.features(learnt), eye.features(prior)
-        self._texts = eye.read(wording.of_class())
+        # How much more than any of its class a picture shows what was asked: the cosine with a text alone
+        # tells more of the text than of the picture.
+        self._asked = eye.read(wording.of_class()) - eye.read([wording.kind])
         self._centre, self._spread = others.mean(0), spread(others)
         self._near = unit(self._learnt, others)
 
@@ -35,12 +37,13 @@ class Sights:
         likeness = (
             functional.normalize(seen - self._centre) @ functional.normalize(self._learnt - self._centre).T
         )
-        fidelity = (self._eye.projected(seen) * self._texts).sum(1)
+        fidelity = (self._eye.projected(seen) * self._asked).sum(1)
         near = torch.cdist(seen, self._learnt).min(1).values.median().item() / self._near
         veto = f"previews copy pictures learnt from: as near as {near:.2f}, at least {COPIED:g}"
         return [
             Score("subject_similarity", likeness.mean().item(), Better.HIGHER),
             Score("prompt_fidelity", fidelity.mean().item(), Better.HIGHER),
+            # Shown only: what makes previews differ is what they were asked for, which fidelity ranks by.
             Score("diversity", spread(seen) / self._spread),
             Score("nearest_training_distance", near, Better.NEITHER, veto if near < COPIED else ""),
         ]
