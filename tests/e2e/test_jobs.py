@@ -76,8 +76,9 @@ def test_jobs_are_made_and_followed_as_json_over_http(shop):
     assert "<svg" in (shop.folder / "report.html").read_text()
 
 
+@pytest.mark.timeout(300)
 def test_a_paused_job_is_resumed_and_promoted_by_hand(shop):
-    made = shop.run("finetune", "books", *LM, "--steps", "400", "--manual", "--json")
+    made = shop.run("finetune", "books", *LM, "--steps", "2500", "--manual", "--json")
     job_id = json.loads(made.stdout)["job"]["jobId"]
     deadline = time.monotonic() + 60
     while job_of(shop, job_id).get("step", "0") == "0":
@@ -86,7 +87,7 @@ def test_a_paused_job_is_resumed_and_promoted_by_hand(shop):
     while job_of(shop, job_id)["state"] != "JOB_STATE_PAUSED":
         assert time.monotonic() < deadline
     assert shop.run("jobs", "resume", job_id).returncode == 0
-    watched = shop.run("jobs", "watch", job_id, timeout=110)
+    watched = shop.run("jobs", "watch", job_id, timeout=200)
     assert watched.returncode == 0, watched.stderr
     promoted = shop.run("jobs", "promote", job_id, "--name", "chosen", "--alias", "trial")
     assert promoted.stdout == "chosen:1\n"
@@ -95,8 +96,9 @@ def test_a_paused_job_is_resumed_and_promoted_by_hand(shop):
     assert shop.run("jobs", "show", job_id).returncode == 1
 
 
+@pytest.mark.timeout(400)
 def test_a_service_that_is_killed_takes_its_jobs_up_again(shop):
-    made = shop.run("finetune", "books", *LM, "--steps", "600", "--name", "hardy", "--json")
+    made = shop.run("finetune", "books", *LM, "--steps", "2500", "--name", "hardy", "--json")
     job_id = json.loads(made.stdout)["job"]["jobId"]
     dice, kills = random.Random(3), 0
     deadline = time.monotonic() + 110
@@ -111,7 +113,7 @@ def test_a_service_that_is_killed_takes_its_jobs_up_again(shop):
                 os.kill(victim.pid, signal.SIGKILL)
                 kills += 1
         shop.wait_ready()
-    watched = shop.run("jobs", "watch", job_id, "--json", timeout=110)
+    watched = shop.run("jobs", "watch", job_id, "--json", timeout=200)
     *told, job = [json.loads(line) for line in watched.stdout.splitlines()]
     assert job["state"] == "JOB_STATE_SUCCEEDED", job
     assert [each["number"] for each in told] == [f"{n}" for n in range(1, len(told) + 1)]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from services.common.settings import SettingsError, from_environment, setting, variables
+from services.common.settings import SettingsError, from_environment, setting, to_environment, variables
+from services.common.store.settings import StoreSettings
+from services.finetune.orchestrator.settings import JobSettings
 
 
 @dataclass(frozen=True)
@@ -58,3 +60,11 @@ def test_a_bad_value_names_variable_value_and_limit(name, value, part):
 
 def test_variables_are_listed_with_their_sentences():
     assert variables(Example, "gan")["PEQUOD_GAN_PORT"] == "gRPC port."
+
+
+def test_settings_go_through_an_environment_and_back():
+    settings = StoreSettings(
+        user="s3://b/p", file_roots=(Path("/a"), Path("/b")), memory_bytes=7, load_wait=0.5
+    )
+    assert from_environment(StoreSettings, to_environment(settings)) == settings
+    assert from_environment(JobSettings, to_environment(JobSettings(private_webhooks=True))).private_webhooks
