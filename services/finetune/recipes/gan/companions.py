@@ -26,8 +26,8 @@ _STYLES, _PICTURES, _MEASURED = 16_384, 4096, 512
 """Styles that directions are fitted to; made pictures that the encoder is, and others to measure it."""
 _RIDGE = 1e-3
 """Pull of the fits towards 0, as a share of the inputs' mean square."""
-_MOST_IMAGES, _PARTS = 40_000, 64
-"""Training images whose features are kept, by so many numbers of 8 bits: 2.5 MB."""
+_MOST_IMAGES, _PARTS = 25_000, 64
+"""Training images whose features are kept, by so many numbers of 8 bits: 2 MB."""
 _ROWS = 250
 _LEAST_SIDE = encoder.SIDE
 
