@@ -14,6 +14,8 @@ from gateway.methods import Method, unknown_method
 from gateway.pipeline import Proceed
 
 T = TypeVar("T")
+_PAGE = 1000
+"""The most that lists allow."""
 
 
 class Caller:
@@ -37,6 +39,19 @@ class Caller:
         call = self._call(path, request, _Handover())
         await self._pipeline(call)
         return call.method.response_type.FromString(call.reply)
+
+    async def every(self, path: str, request: Message, field: str) -> list[Any]:
+        """All things of a list that comes in pages; ``field`` of a page holds them."""
+        asked: Any = type(request)()
+        asked.CopyFrom(request)
+        asked.page_size = _PAGE
+        found: list[Any] = []
+        while True:
+            page = await self.one(path, asked)
+            found += getattr(page, field)
+            asked.page_token = page.next_page_token
+            if not asked.page_token:
+                return found
 
     async def sent(self, path: str, requests: Iterable[Message]) -> Any:
         """The reply of a method that takes a stream of requests."""

@@ -13,7 +13,7 @@ from gateway.openai.answer import Answer
 from gateway.openai.body import Fields
 from gateway.openai.caller import Caller
 from gateway.openai.form import Upload
-from gateway.openai.paging import MOST, Page, page_of
+from gateway.openai.paging import Page, page_of
 from pequod.finetune import v1
 
 _SERVICE = "/pequod.finetune.v1.DatasetService/"
@@ -61,14 +61,8 @@ async def get_file(path: Mapping[str, Any], caller: Caller) -> Answer:
 
 async def list_files(query: Page, caller: Caller) -> Answer:
     """Files, newest first."""
-    found: list[v1.Dataset] = []
-    token = ""
-    while True:
-        reply = await caller.one(LIST, v1.ListDatasetsRequest(page_size=MOST, page_token=token))
-        found += reply.datasets
-        token = reply.next_page_token
-        if not token:
-            return page_of(query, [_shown(each) for each in found])
+    found = await caller.every(LIST, v1.ListDatasetsRequest(), "datasets")
+    return page_of(query, [_shown(each) for each in found])
 
 
 async def delete_file(path: Mapping[str, Any], caller: Caller) -> Answer:

@@ -13,7 +13,7 @@ from gateway.openai.body import Body, Count
 from gateway.openai.caller import Caller
 from gateway.openai.files import checked
 from gateway.openai.jobevents import event_of
-from gateway.openai.paging import MOST, Page, page_of
+from gateway.openai.paging import Page, page_of
 from pequod.finetune import v1
 from services.common.errors import invalid
 
@@ -119,14 +119,8 @@ async def get_job(path: Mapping[str, Any], caller: Caller) -> Answer:
 
 async def list_jobs(query: Page, caller: Caller) -> Answer:
     """Jobs, newest first."""
-    found: list[v1.Job] = []
-    token = ""
-    while True:
-        reply = await caller.one(LIST, v1.ListJobsRequest(page_size=MOST, page_token=token))
-        found += reply.jobs
-        token = reply.next_page_token
-        if not token:
-            return page_of(query, [_shown(each) for each in found])
+    found = await caller.every(LIST, v1.ListJobsRequest(), "jobs")
+    return page_of(query, [_shown(each) for each in found])
 
 
 async def cancel_job(path: Mapping[str, Any], caller: Caller) -> Answer:
@@ -166,9 +160,9 @@ async def list_events(job_id: str, query: Page, caller: Caller) -> Answer:
 async def list_checkpoints(job_id: str, query: Page, caller: Caller) -> Answer:
     """A job's checkpoints, newest first; the one that was published has the model's name."""
     job = await _job(job_id, caller)
-    request = v1.ListCheckpointsRequest(job_id=job_id, page_size=MOST, order=v1.CHECKPOINT_ORDER_STEP)
-    reply = await caller.one(CHECKPOINTS, request)
-    return page_of(query, [_checkpoint(each, job) for each in reversed(reply.checkpoints)])
+    request = v1.ListCheckpointsRequest(job_id=job_id, order=v1.CHECKPOINT_ORDER_STEP)
+    found = await caller.every(CHECKPOINTS, request, "checkpoints")
+    return page_of(query, [_checkpoint(each, job) for each in reversed(found)])
 
 
 async def _job(job_id: str, caller: Caller) -> v1.Job:

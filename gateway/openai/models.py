@@ -10,19 +10,11 @@ from gateway.openai.answer import Answer
 from gateway.openai.caller import Caller
 from pequod.model.v1 import GetModelRequest, ListModelsRequest, Model
 
-_PAGE = 1000
-
 
 async def list_models(_: Mapping[str, Any], caller: Caller) -> Answer:
     """Every model by its name, once; ``name:version`` and ``name@alias`` are understood too."""
-    found: dict[str, Model] = {}
-    token = ""
-    while True:
-        page = await caller.one(LIST_MODELS, ListModelsRequest(page_size=_PAGE, page_token=token))
-        found |= {each.name: each for each in page.models}
-        token = page.next_page_token
-        if not token:
-            return {"object": "list", "data": [_shown(name, each) for name, each in found.items()]}
+    found = {each.name: each for each in await caller.every(LIST_MODELS, ListModelsRequest(), "models")}
+    return {"object": "list", "data": [_shown(name, each) for name, each in found.items()]}
 
 
 async def get_model(path: Mapping[str, Any], caller: Caller) -> Answer:

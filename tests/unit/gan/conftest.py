@@ -12,7 +12,7 @@ from tests.unit.gan.gan_models import gan_service, publish_clip, publish_gan
 
 @pytest.fixture(scope="session")
 def gan_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home for ``gan_service``: peeps-gan with all companions, plain (a DCGAN) and bare without any."""
+    """A home for ``gan_service``: tiny-gan with all companions, plain (a DCGAN) and bare without any."""
     home = tmp_path_factory.mktemp("gan")
     publish_gan(home / "user")
     publish_gan(home / "user", "plain", family="dcgan", companions=False)
@@ -23,7 +23,7 @@ def gan_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def service(gan_home):
-    async with gan_service(gan_home, preload=("peeps-gan", "plain", "bare"), max_projections=2) as running:
+    async with gan_service(gan_home, preload=("tiny-gan", "plain", "bare"), max_projections=2) as running:
         yield running
 
 

@@ -105,7 +105,7 @@ def publish(store: Path, name: str, kind: Kind, family: str, folder: Path, confi
     DiskLayer(store, "user", writable=True).publish(folder, manifest)
 
 
-def publish_gan(store: Path, name: str = "peeps-gan", family: str = "stylegan", **options: Any) -> None:
+def publish_gan(store: Path, name: str = "tiny-gan", family: str = "stylegan", **options: Any) -> None:
     """A tiny GAN."""
     with tempfile.TemporaryDirectory() as folder:
         config = write_version(Path(folder), family, **options)
@@ -127,6 +127,6 @@ async def gan_service(
     """A stub on a running service, and its metrics. ``home/user`` is its store, over the shipped one."""
     metrics = Metrics("gan")
     stores = StoreSettings(shipped=shipped, user=str(home / "user"), cache=home / "cache", load_wait=300)
-    chosen = GanSettings(**{"feature_model": "tiny-clip", **settings})
+    chosen = GanSettings(**{"default_model": "tiny-gan", "feature_model": "tiny-clip", **settings})
     async with serving(GanProcess(chosen, stores, metrics, 1), metrics) as channel:
         yield v1.GanServiceStub(channel), metrics

@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from pequod.gan import v1
+from services.gan.settings import GanSettings
 from tests.unit.gan.gan_calls import one, seed
 from tests.unit.gan.gan_models import WORDS, gan_service
 from tests.unit.serving import refused
@@ -60,7 +61,8 @@ async def test_an_unknown_attribute_lists_the_known(stub):
 
 
 async def test_without_any_gan_a_request_is_told_what_to_do(tmp_path):
-    async with gan_service(tmp_path, shipped=tmp_path / "none") as (stub, _):
+    usual = GanSettings().default_model
+    async with gan_service(tmp_path, shipped=tmp_path / "none", default_model=usual) as (stub, _):
         code, told, _ = await refused(stub.Sample(v1.SampleRequest(n=1)))
     assert code is grpc.StatusCode.NOT_FOUND
     assert "no model 'peeps-gan'" in told
@@ -105,7 +107,7 @@ async def test_a_walk_whose_caller_leaves_stops_being_drawn(service):
     stub, metrics = service
 
     def value(name):
-        return metrics.registry.get_sample_value(name, {"model": "peeps-gan"}) or 0
+        return metrics.registry.get_sample_value(name, {"model": "tiny-gan"}) or 0
 
     before = value("pequod_images_generated_total")
     call = stub.Interpolate(v1.InterpolateRequest(stops=[seed(1), seed(2)], frames=600))

@@ -52,7 +52,7 @@ async def test_seeds_are_returned_in_their_order_with_usage(stub):
     image = reply.images[0].image
     assert (image.width, image.height, image.format) == (SIZE, SIZE, ImageFormat.IMAGE_FORMAT_PNG)
     assert not reply.images[0].HasField("code")
-    assert (reply.usage.model, reply.usage.version) == ("peeps-gan", "1")
+    assert (reply.usage.model, reply.usage.version) == ("tiny-gan", "1")
     assert reply.usage.compute_ms > 0
 
 
@@ -67,7 +67,7 @@ async def test_a_png_holds_what_it_was_made_with(stub):
     made = await one(stub, 7, truncation_psi=0.5, attributes={"glasses": "none"}, noise_seed=9)
     noted = settings_of(made.image)
     expected = {
-        "model": "peeps-gan:1",
+        "model": "tiny-gan:1",
         "seed": "7",
         "truncation_psi": 0.5,
         "attributes": {"glasses": "none"},

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stub(gan_home):
-    async with gan_service(gan_home, preload=("peeps-gan", "plain"), rows=5) as (stub, _):
+    async with gan_service(gan_home, preload=("tiny-gan", "plain"), rows=5) as (stub, _):
         yield stub
 
 
