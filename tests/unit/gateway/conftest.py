@@ -2,8 +2,10 @@
 
 import pytest
 
+from gateway.models import GET_MODEL
+from services.common.errors import Code, Reason, ServiceError
 from tests.unit.gateway.fakes import GENERATE, GENERATE_STREAM, FakeBackend, backends, gateway
-from tests.unit.gateway.openai_parts import Sampler
+from tests.unit.gateway.openai_parts import Sampler, failing
 
 
 @pytest.fixture
@@ -13,7 +15,8 @@ def sampler():
 
 @pytest.fixture
 async def backend(sampler):
-    behaviours = {GENERATE: sampler.generate, GENERATE_STREAM: sampler.stream}
+    nobody = failing(ServiceError(Code.NOT_FOUND, Reason.MODEL_NOT_FOUND, "no such model"))
+    behaviours = {GENERATE: sampler.generate, GENERATE_STREAM: sampler.stream, GET_MODEL: nobody}
     async with backends(FakeBackend(**behaviours)) as (fake,):
         yield fake
 

@@ -13,7 +13,7 @@ from services.finetune.orchestrator.settings import JobSettings
 
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads of a job that wait for each other sleep: where the cores are busy with other work too, those that
-spin keep the one they wait for from running. Seen of thirty steps of dreambooth: 60 s spinning, 9 s asleep."""
+spin keep the one they wait for from running. Thirty steps of dreambooth: 60 s spinning, 9 s asleep."""
 
 
 class Children:
