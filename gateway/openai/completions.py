@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import accumulate
@@ -27,6 +28,7 @@ from pequod.sampler import v1
 from services.common.errors import invalid
 
 MOST_PROMPTS = 64
+_SEED_BITS = 32
 _USUAL_TOKENS = 16
 """As in OpenAI's API."""
 
@@ -73,6 +75,10 @@ def request_of(body: CompletionBody, prompt: Prompt) -> v1.GenerateRequest:
 async def completions(body: CompletionBody, caller: Caller) -> Answer:
     """Write on."""
     requests = [request_of(body, prompt) for prompt in prompts_of(body)]
+    if body.seed is None and len(requests) > 1:  # the one seed that is told makes all of them again
+        drawn_seed = secrets.randbits(_SEED_BITS)
+        for request in requests:
+            request.sampling.seed = drawn_seed
     head = {"id": f"cmpl-{caller.request_id}", "object": "text_completion", "created": int(time.time())}
     head["model"] = body.model
     if body.stream:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.call import BackendError
-from gateway.openai.adapters import base_of
+from gateway.openai import adapters
 from gateway.openai.body import Body, Count
 from gateway.openai.caller import Caller
 from pequod.common.v1 import Usage
 from pequod.sampler import v1
-from services.common.errors import ServiceError, invalid
+from services.common.errors import invalid
 
 GENERATE = "/pequod.sampler.v1.SamplerService/Generate"
 GENERATE_STREAM = "/pequod.sampler.v1.SamplerService/GenerateStream"
 _FINISHED: dict[int, str] = {v1.FINISH_REASON_LENGTH: "length"}
 _LEAST_LOGPROB = -9999.0
 """Stands for minus infinity, which JSON cannot say, as in OpenAI's API."""
+R = TypeVar("R", v1.GenerateRequest, v1.GenerateStreamRequest)
 _SEEDS = 2**64
 _DIGITS = 10
 """Of the largest token id."""
@@ -89,41 +88,20 @@ def base_request(body: Sampled, max_tokens: int | None) -> v1.GenerateRequest:
 
 async def drawn(request: v1.GenerateRequest, caller: Caller) -> v1.GenerateResponse:
     """The sampler's reply."""
-    try:
-        reply: v1.GenerateResponse = await caller.one(GENERATE, request)
-    except (ServiceError, BackendError) as error:
-        reply = await caller.one(GENERATE, await _by_adapter(request, error, caller))
+    reply: v1.GenerateResponse = await adapters.one(GENERATE, request, _adapted, caller)
     return reply
 
 
-async def pieces(
-    request: v1.GenerateRequest, caller: Caller
-) -> AsyncGenerator[v1.GenerateStreamResponse, None]:
+def pieces(request: v1.GenerateRequest, caller: Caller) -> AsyncGenerator[v1.GenerateStreamResponse, None]:
     """The sampler's replies as they come."""
-    has_begun = False
-    try:
-        async with aclosing(caller.many(GENERATE_STREAM, streamed(request))) as replies:
-            async for reply in replies:
-                has_begun = True
-                yield reply
-        return
-    except (ServiceError, BackendError) as error:
-        if has_begun:
-            raise
-        other = await _by_adapter(request, error, caller)
-    async with aclosing(caller.many(GENERATE_STREAM, streamed(other))) as replies:
-        async for reply in replies:
-            yield reply
+    return adapters.many(GENERATE_STREAM, streamed(request), _adapted, caller)
 
 
-async def _by_adapter(
-    request: v1.GenerateRequest, error: ServiceError | BackendError, caller: Caller
-) -> v1.GenerateRequest:
-    """The request where its model is an adapter; raises ``error`` where it is none."""
+def _adapted(request: R, base: str) -> R:
+    """Raises INVALID_ARGUMENT for a second adapter: there is one place for one."""
     if request.adapter:
-        raise error
-    base = await base_of(request.model, error, caller)
-    changed = v1.GenerateRequest()
+        raise invalid("adapter", f"{request.model} is an adapter already, got {request.adapter} beside it")
+    changed = type(request)()
     changed.CopyFrom(request)
     changed.model, changed.adapter = base, request.model
     return changed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -15,6 +16,7 @@ from gateway.openai.caller import Caller
 from gateway.openai.form import Upload
 from gateway.openai.paging import Page, page_of
 from pequod.finetune import v1
+from services.common.errors import Code, Reason, ServiceError
 
 _SERVICE = "/pequod.finetune.v1.DatasetService/"
 UPLOAD, GET, LIST, DELETE = (
@@ -22,6 +24,8 @@ UPLOAD, GET, LIST, DELETE = (
 )
 PURPOSE: Final = "fine-tune"
 _CHUNK = 1 << 20
+_CHECK_SECONDS = 60.0
+"""That a caller waits at most to hear of what kind its data are."""
 _STATUS = {v1.DATASET_STATE_READY: "processed", v1.DATASET_STATE_FAILED: "error"}
 
 
@@ -72,12 +76,14 @@ async def delete_file(path: Mapping[str, Any], caller: Caller) -> Answer:
 
 
 async def checked(dataset_id: str, caller: Caller) -> v1.Dataset:
-    """A data set once its check is over."""
-    while True:
-        dataset = await _dataset(dataset_id, caller)
-        if dataset.state in _STATUS:
-            return dataset
+    """A data set once its check is over. Raises FAILED_PRECONDITION where that takes long."""
+    ends = time.monotonic() + _CHECK_SECONDS
+    while (dataset := await _dataset(dataset_id, caller)).state not in _STATUS:
+        if time.monotonic() > ends:
+            why = f"data set {dataset_id} is still being checked; try again later, or say recipe"
+            raise ServiceError(Code.FAILED_PRECONDITION, Reason.DATASET_NOT_READY, why)
         await asyncio.sleep(0.1)
+    return dataset
 
 
 async def _dataset(dataset_id: str, caller: Caller) -> v1.Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -15,6 +16,7 @@ from services.common.errors import ServiceError, invalid
 MEDIA_TYPE = "multipart/form-data"
 _FILES, _FIELDS = 16, 64
 _FIELD_BYTES = 1 << 20
+_PART = 256 * 1024
 
 
 class Upload(bytes):
@@ -31,7 +33,9 @@ async def read_form(request: Request) -> dict[str, Any]:
     body = await read_bytes(request)
 
     async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
+        for begin in range(0, len(body), _PART):
+            yield body[begin : begin + _PART]
+            await asyncio.sleep(0)  # other calls have their turn
 
     parser = MultiPartParser(
         request.headers, stream(), max_files=_FILES, max_fields=_FIELDS, max_part_size=_FIELD_BYTES

@@ -12,13 +12,12 @@ from typing import Any, ClassVar, Literal
 from google.protobuf.json_format import MessageToDict
 from pydantic import ConfigDict, Field
 
-from gateway.models import GET_MODEL
+from gateway.openai import adapters
 from gateway.openai.answer import Answer, Events
 from gateway.openai.body import Body
 from gateway.openai.caller import Caller
 from pequod.common.v1 import Image, ImageFormat, Usage
 from pequod.diffusion import v1
-from pequod.model.v1 import GetModelRequest
 from services.common.errors import invalid
 from services.common.pictures.reading import open_picture
 
@@ -114,7 +113,7 @@ async def _painted(body: ImageBody, request: v1.GenerateRequest, caller: Caller,
         return Events(_events(kind, body, request, created, caller), named=True)
     made: dict[int, v1.GeneratedImage] = {}
     usage = Usage()
-    async for reply in caller.many(GENERATE, request):
+    async for reply in adapters.many(GENERATE, request, _adapted, caller):
         if reply.HasField("image"):
             made[reply.image.index] = reply.image
         if reply.HasField("usage"):
@@ -147,17 +146,33 @@ async def request_of(body: ImageBody, caller: Caller) -> v1.GenerateRequest:
     for name in ("seed", "steps", "guidance_scale"):
         if (value := getattr(body, name)) is not None:
             setattr(request, name, value)
+    return await _as_shown(body, request, caller)
+
+
+async def _as_shown(body: ImageBody, request: v1.GenerateRequest, caller: Caller) -> v1.GenerateRequest:
+    """With the size and the previews that are asked for, which the model decides over."""
     if body.size == _AUTO and not body.partial_images:
         return request
-    reply = await caller.one(GET_MODEL, GetModelRequest(model=body.model))
-    config = MessageToDict(reply.model.config)
+    model = await adapters.model_of(body.model, caller)
+    if adapters.is_adapter(model):
+        request = _adapted(request, model.parent)
+        model = await adapters.model_of(model.parent, caller)
+    config = MessageToDict(model.config)
     if body.size != _AUTO:
-        _set_size(request, body.size, config.get(reply.model.family))
+        _set_size(request, body.size, config.get(model.family))
     if body.stream and body.partial_images:
         steps = body.steps or int(config.get("defaults", {}).get("steps", _USUAL_STEPS))
         request.preview_every = max(1, -(-steps // (body.partial_images + 1)))
         request.preview_format = request.output_format
     return request
+
+
+def _adapted(request: v1.GenerateRequest, base: str) -> v1.GenerateRequest:
+    changed = v1.GenerateRequest()
+    changed.CopyFrom(request)
+    changed.model = base
+    changed.adapters.add(adapter=request.model)
+    return changed
 
 
 def _set_size(request: v1.GenerateRequest, size: str, sizes: Any) -> None:
@@ -184,7 +199,7 @@ async def _events(
     partial = 0
     finished: list[v1.GeneratedImage] = []
     usage = Usage()
-    async for reply in caller.many(GENERATE, request):
+    async for reply in adapters.many(GENERATE, request, _adapted, caller):
         if reply.HasField("step") and reply.step.HasField("preview") and reply.step.index == 0:
             if partial < body.partial_images and reply.step.step < reply.step.steps:
                 image = reply.step.preview

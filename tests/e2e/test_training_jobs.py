@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -144,3 +145,8 @@ def test_a_person_is_learnt_and_drawn(shop):
     tuned = shop.run(*made, "--adapter", "sks", "-o", "tuned.png")
     assert (plain.returncode, tuned.returncode) == (0, 0), tuned.stderr
     assert (shop.folder / "plain.png").read_bytes() != (shop.folder / "tuned.png").read_bytes()
+    for size in ("auto", "32x32"):  # through OpenAI's door it is a model of its own
+        body = {"model": "sks", "prompt": made[1], "steps": 4, "seed": 1, "size": size}
+        status, reply = shop.post("v1/images/generations", body)
+        assert status == 200, reply
+        assert base64.b64decode(reply["data"][0]["b64_json"]) == (shop.folder / "tuned.png").read_bytes()

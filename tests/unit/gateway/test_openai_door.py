@@ -115,6 +115,12 @@ async def test_prompts_go_on_together_and_count_together(door, sampler):
     assert {(each.best_of, each.stopping.max_tokens) for each in sampler.seen} == {(3, 16)}
 
 
+async def test_one_seed_makes_all_prompts_again(door, sampler):
+    await door.http.post(COMPLETIONS, json={"model": "m", "prompt": ["one", "two"]})
+    assert len({each.sampling.seed for each in sampler.seen}) == 1
+    assert all(each.sampling.HasField("seed") for each in sampler.seen)
+
+
 @pytest.mark.parametrize(("prompt", "ids"), [([5, 6], [[5, 6]]), ([[5], [6, 7]], [[5], [6, 7]])])
 async def test_prompts_may_be_tokens(prompt, ids, door, sampler):
     assert (await door.http.post(COMPLETIONS, json={"model": "m", "prompt": prompt})).status_code == 200

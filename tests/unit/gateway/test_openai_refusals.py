@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from gateway.models import GET_MODEL
+from pequod.model.v1 import MODEL_KIND_ADAPTER, GetModelResponse, Model
 from pequod.sampler import v1
 from services.common.errors import Code, Reason, ServiceError, invalid, overloaded
 from tests.unit.gateway.fakes import GENERATE, GENERATE_STREAM
@@ -181,6 +183,24 @@ async def test_half_a_character_is_no_text(door, backend):
     assert not backend.seen
     whole = json.dumps({"model": "m", "prompt": "\U0001f40b"})
     assert (await door.http.post(COMPLETIONS, content=whole)).status_code == 200
+
+
+async def test_an_adapter_takes_no_second_one(door, backend):
+    async def adapter(request, context):
+        model = Model(name="m", kind=MODEL_KIND_ADAPTER, parent="base:1")
+        return GetModelResponse(model=model).SerializeToString()
+
+    backend.on(GET_MODEL, adapter)
+    backend.on(GENERATE, failing(invalid("model", "m is an adapter")))
+    code, _, param, reason, message = await error_of(door, CHAT, {**HELLO, "adapter": "b"})
+    assert (code, param, reason) == (400, "adapter", "INVALID_FIELD")
+    assert "m is an adapter already, got b beside it" in message
+
+
+async def test_a_bad_field_is_no_question_of_adapters(door, backend):
+    backend.on(GENERATE, failing(invalid("sampling.top_p", "must be above 0, got -1")))
+    await error_of(door, CHAT, HELLO)
+    assert backend.calls(GET_MODEL) == 0
 
 
 async def test_a_time_limit_holds_for_all_calls_together(door, backend):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from services.finetune.recipes.gan import losses
+from services.gan.families.stylegan import Config, Discriminator
 
 HIGH, LOW = torch.full((4,), 3.0), torch.full((4,), -3.0)
 
@@ -66,6 +67,24 @@ def slope(pictures):
 
 def test_steepness_is_the_squared_length_of_gradients():
     assert losses.steepness(slope, torch.rand(2, 3, 4, 4)) == pytest.approx(25)
+
+
+def test_16_bits_for_products_leave_the_penalty_its_direction():
+    """As ``--precision bfloat16`` has it: weights and sums stay in 32 bits."""
+    torch.manual_seed(0)
+    critic = Discriminator(Config.of(16, 4, 16, 32))
+    pictures, nothing = torch.rand(16, 3, 16, 16) * 2 - 1, torch.zeros(16, 4)
+    found = []
+    for is_halved in (False, True):
+        critic.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_halved):
+            steep = losses.steepness(lambda seen: critic(seen, nothing), pictures)
+        steep.backward()
+        found.append(
+            torch.cat([each.grad.flatten() for each in critic.parameters() if each.grad is not None])
+        )
+    assert not torch.equal(*found)
+    assert torch.cosine_similarity(*found, dim=0) > 0.999
 
 
 def test_the_gradient_penalty_of_a_plane_is_that_of_its_slope():
