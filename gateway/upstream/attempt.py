@@ -11,6 +11,7 @@ import grpc.aio
 from gateway.call import BackendError, Call
 from gateway.middleware.identify import returned
 from gateway.upstream.backend import Backend
+from pequod_client.sent_status import SentStatus
 from services.common.rpc.usage import ACCEPTED_KEY
 
 
@@ -18,13 +19,15 @@ async def attempt(call: Call, backend: Backend) -> None:
     """Run ``call`` on ``backend`` and hand its replies on as they come. Raises BackendError."""
     left = max(0.0, call.deadline - time.monotonic())
     rpc = backend.stub(call.method)(call.request, timeout=left, metadata=call.onward)
+    sent = SentStatus(rpc)
     call.begun |= call.method.request_streaming  # a stream that was read cannot be sent again
     try:
         if call.method.response_streaming:
             await _stream(call, rpc)
         else:
             await _single(call, rpc)
-    except grpc.aio.AioRpcError as error:
+    except grpc.aio.AioRpcError as raised:
+        error = sent.instead_of(raised)
         call.begun |= _accepted(error.initial_metadata() or ())
         trailing = returned(error.trailing_metadata() or ())
         raise BackendError(error.code(), error.details() or "", trailing) from None

@@ -13,6 +13,7 @@ from grpc import aio
 
 from pequod_client.errors import PequodError
 from pequod_client.policy import Attempts, CallPolicy
+from pequod_client.sent_status import SentStatus
 
 Stub = TypeVar("Stub")
 Start = Callable[[], Any]
@@ -65,14 +66,14 @@ class Tries:
         self._attempts = attempts
         self._left = asyncio.Event()
         self.final = not repeatable
-        self.call = start()
+        self._begin()
 
     async def result(self, action: Awaitable[Any]) -> Any:
         """What ``action`` of the present call gives; its failure as PequodError."""
         try:
             return await action
         except aio.AioRpcError as cause:
-            self._attempts.failed(cause, final=True)
+            self._attempts.failed(self._sent.instead_of(cause), final=True)
         except asyncio.CancelledError as cause:
             raise self._cancelled() or cause from None
 
@@ -81,13 +82,18 @@ class Tries:
         while True:
             try:
                 return await action(self.call)
-            except aio.AioRpcError as cause:
+            except aio.AioRpcError as error:
+                cause = self._sent.instead_of(error)
                 wait = self._attempts.failed(cause, final=self.final or self._left.is_set())
                 if await self._left_within(wait):
                     self._attempts.failed(cause, final=True)
-                self.call = self._start()
+                self._begin()
             except asyncio.CancelledError as cause:
                 raise self._cancelled() or cause from None
+
+    def _begin(self) -> None:
+        self.call = self._start()
+        self._sent = SentStatus(self.call)
 
     def cancel(self) -> bool:
         """End the present call; there is no next one."""
