@@ -14,10 +14,16 @@ from grpc_reflection.v1alpha import reflection
 from starlette.applications import Starlette
 
 from gateway.grpc_door import GrpcDoor
+from gateway.guard import Guard, guarding
 from gateway.health import Health
 from gateway.methods import MODELS, Method, grpc_services, method_table
 from gateway.middleware.admission import Admission
+from gateway.middleware.audited import Audited
+from gateway.middleware.authenticate import Authenticate
+from gateway.middleware.authorise import Authorise
 from gateway.middleware.identify import Identify
+from gateway.middleware.limit import Limit
+from gateway.middleware.meter import Meter
 from gateway.middleware.route import Route
 from gateway.middleware.sanity import Sanity
 from gateway.middleware.settle import Settle
@@ -34,12 +40,17 @@ from gateway.upstream.pool import Pool
 from services.common.metrics import Metrics
 from services.common.rpc.server import SERVER_OPTIONS, bind, check_bind, finish, stop_event
 from services.common.rpc.side_port import http_serving, side_app
+from services.common.rpc.tls import ServerTls, server_tls
 
 _logger = logging.getLogger("pequod.gateway")
 
 
 def pipeline(
-    settings: GatewaySettings, methods: Mapping[str, Method], pools: Mapping[str, Pool], metrics: Metrics
+    settings: GatewaySettings,
+    guard: Guard,
+    methods: Mapping[str, Method],
+    pools: Mapping[str, Pool],
+    metrics: Metrics,
 ) -> Proceed:
     """What happens to every call, in this order, whichever door it comes in by."""
     forward = Forward(metrics)
@@ -48,8 +59,13 @@ def pipeline(
         [
             Identify(),  # ids and trace context
             Settle(metrics),  # counts and times what comes after, however it ends
+            Authenticate(guard.ring, guard.tokens),  # who calls, for which tenant
             Sanity(settings.policy),  # sizes, and a deadline for every call
-            Admission([*pools, MODELS], settings.policy, metrics),  # a place, or a bounded queue for one
+            Meter(guard.ledger),  # usage, for whoever pays
+            Audited(methods, guard.audit),  # who changed what
+            Authorise(methods),  # groups of methods, models
+            Limit(guard.accounts),  # the key's own limits, in calls and in work
+            Admission([*pools, MODELS], settings.policy, metrics),  # a place, or a fair queue for one
             Route(pools, ModelDirectory(with_models, methods, forward)),  # which service
             forward,  # which backend; the call itself, and its one retry
         ]
@@ -79,15 +95,26 @@ async def serve(settings: GatewaySettings, metrics: Metrics) -> None:
 @contextlib.asynccontextmanager
 async def running(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator[Ports]:
     """A gateway that serves while the block runs, and drains when it ends."""
+    tls = server_tls(settings.tls)
+    async with guarding(settings, metrics) as guard:
+        check_bind(settings.listeners.host, settings.listeners.insecure, guard.asks)
+        async with _listening(settings, guard, tls, metrics) as ports:
+            yield ports
+
+
+@contextlib.asynccontextmanager
+async def _listening(
+    settings: GatewaySettings, guard: Guard, tls: ServerTls | None, metrics: Metrics
+) -> AsyncIterator[Ports]:
     listeners = settings.listeners
-    check_bind(listeners.host, listeners.insecure)
     methods = method_table(settings.services)
+    credentials = settings.backend_tls.credentials()
     pools = {
-        name: Pool(name, [Backend(address) for address in addresses], metrics)
+        name: Pool(name, [Backend(address, credentials) for address in addresses], metrics)
         for name, addresses in settings.backends.items()
     }
     health_state = Health(settings.services, pools)
-    chain = Counted(pipeline(settings, methods, pools, metrics))
+    chain = Counted(pipeline(settings, guard, methods, pools, metrics))
     server = _grpc_server(settings, methods, chain, health_state)
     public = Starlette(routes=[*public_status(health_state), *openai.routes(methods, chain)])
     public.router.default = Fallback(
@@ -96,10 +123,12 @@ async def running(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator[
     admin = side_app(metrics.registry, lambda: health_state.ready)
     async with contextlib.AsyncExitStack() as stack, contextlib.AsyncExitStack() as http:
         stack.push_async_callback(_close, pools)
-        port = bind(server, listeners.host, listeners.port)
+        port = bind(server, listeners.host, listeners.port, tls)
         host, grace = listeners.host, int(listeners.grace_seconds)
         admin_port = await stack.enter_async_context(http_serving(admin, host, listeners.admin_port))
-        http_port = await http.enter_async_context(http_serving(public, host, listeners.http_port, grace))
+        http_port = await http.enter_async_context(
+            http_serving(public, host, listeners.http_port, grace, tls)
+        )
         follower = asyncio.create_task(health_state.follow())
         for pool in pools.values():
             pool.watch(health_state.changed)

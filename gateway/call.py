@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import grpc
+from google.protobuf.message import Message
 
 from gateway.methods import Method
+from gateway.principal import EVERYBODY, Principal
+from pequod.common.v1 import Usage
 
 if TYPE_CHECKING:
     from gateway.upstream.pool import Pool
@@ -34,7 +37,8 @@ class Call:
     seconds that the caller gave, None when it gave no limit. The steps fill in the rest: the
     ``deadline`` is on the clock of ``time.monotonic``, ``onward`` is the metadata for the
     backend, ``trailing`` the metadata for the caller, ``reply`` the one message of a method
-    without a stream of replies. ``begun`` is true from the moment the call may not be tried
+    without a stream of replies, ``usage`` what the service reported. ``message`` is the first
+    request, once some step had to look into it. ``begun`` is true from the moment the call may not be tried
     again: a backend accepted it, or the caller received something.
     """
 
@@ -44,11 +48,14 @@ class Call:
     remaining: float | None
     replies: Replies
     request_id: str = ""
+    principal: Principal = EVERYBODY
+    message: Message | None = None
     deadline: float = 0.0
     onward: Metadata = ()
     trailing: Metadata = ()
     pool: Pool | None = None
     reply: bytes = b""
+    usage: Usage | None = None
     begun: bool = False
 
 

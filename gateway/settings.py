@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import grpc
+
+from gateway.keys.settings import KeySettings
+from gateway.usage.store import UsageSettings
 from services.common.catalogue import SERVICES, ServiceEntry
 from services.common.rpc.process import ProcessSettings
+from services.common.rpc.tls import TlsSettings
 from services.common.settings import SettingsError, from_environment, setting
 
 
@@ -76,6 +82,37 @@ class Addresses:
 
 
 @dataclass(frozen=True)
+class BackendTls:
+    """How the gateway trusts the services, and shows itself to them."""
+
+    authorities: Path | None = setting(
+        None,
+        env="PEQUOD_BACKEND_TLS_CA",
+        help="PEM file of the authorities that services' certificates must be of; empty: no TLS to services.",
+    )
+    certificate: Path | None = setting(
+        None, env="PEQUOD_BACKEND_TLS_CERT", help="PEM file of the gateway's own certificate for services."
+    )
+    key: Path | None = setting(None, env="PEQUOD_BACKEND_TLS_KEY", help="PEM file of its private key.")
+
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """For a channel; None without TLS. Raises SettingsError where a file cannot be read."""
+        if self.authorities is None:
+            return None
+        try:
+            authorities = self.authorities.read_bytes()
+            key = self.key.read_bytes() if self.key else None
+            certificate = self.certificate.read_bytes() if self.certificate else None
+        except OSError as error:
+            raise SettingsError(f"TLS to services: {error}") from None
+        if (key is None) != (certificate is None):
+            raise SettingsError(
+                "PEQUOD_BACKEND_TLS_CERT and PEQUOD_BACKEND_TLS_KEY go together; one is missing."
+            )
+        return grpc.ssl_channel_credentials(authorities, key, certificate)
+
+
+@dataclass(frozen=True)
 class GatewaySettings:
     """Everything together. ``backends`` maps each service's name to its replicas' host:port."""
 
@@ -83,6 +120,10 @@ class GatewaySettings:
     policy: Policy = field(default_factory=Policy)
     backends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     services: Sequence[ServiceEntry] = SERVICES
+    keys: KeySettings = field(default_factory=lambda: KeySettings(file=None, audit_file=None))
+    usage: UsageSettings = field(default_factory=lambda: UsageSettings(""))
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    backend_tls: BackendTls = field(default_factory=BackendTls)
 
 
 def load(
@@ -94,6 +135,10 @@ def load(
         policy=from_environment(Policy, environ),
         backends={service.name: _backends(service, environ) for service in services},
         services=services,
+        keys=from_environment(KeySettings, environ),
+        usage=from_environment(UsageSettings, environ),
+        tls=from_environment(TlsSettings, environ, "gateway"),
+        backend_tls=from_environment(BackendTls, environ),
     )
 
 

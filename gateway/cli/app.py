@@ -17,11 +17,13 @@ from gateway.cli import (
     image,
     inspection,
     jobs,
+    keys,
     models,
     output,
     platform,
     text,
     tokens,
+    usage,
     words,
 )
 from pequod_client import PequodError
@@ -54,6 +56,8 @@ def build() -> typer.Typer:
     app.add_typer(models.app, name="models")
     app.add_typer(datasets.app, name="datasets")
     app.add_typer(jobs.app, name="jobs")
+    app.add_typer(keys.app, name="keys")
+    app.command("usage")(usage.usage)
     return app
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 
 from gateway.call import Call, Metadata
+from gateway.middleware.authenticate import CREDENTIALS
 from gateway.pipeline import Proceed
 from services.common import log
 from services.common.rpc.interceptors import REQUEST_ID_KEY
@@ -24,6 +25,7 @@ HOP_BY_HOP = frozenset(
 INTERNAL = ("x-pequod-", "pequod-", "grpc-")
 # The id comes back from the gateway itself.
 _STAYS = HOP_BY_HOP | {ACCEPTED_KEY, REQUEST_ID_KEY}
+_NEVER = HOP_BY_HOP | CREDENTIALS | {ACCEPTED_KEY}
 
 _valid_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 
@@ -55,7 +57,12 @@ class Identify:
 
 def forwarded(key: str) -> bool:
     """Whether a caller's metadata under ``key`` reaches the backend."""
-    return key not in HOP_BY_HOP and key != ACCEPTED_KEY and not key.startswith(INTERNAL)
+    return (
+        key not in HOP_BY_HOP
+        and key not in CREDENTIALS
+        and key != ACCEPTED_KEY
+        and not key.startswith(INTERNAL)
+    )
 
 
 def returned(metadata: Iterable[tuple[str, str | bytes]]) -> Metadata:

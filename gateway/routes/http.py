@@ -16,6 +16,8 @@ from services.common.rpc.interceptors import REQUEST_ID_KEY
 
 # Of a caller's headers these go onward; the others belong to HTTP.
 FORWARDED = ("traceparent", "tracestate", "baggage")
+# These say who calls; the pipeline reads them.
+_CREDENTIALS = ("authorization", "x-api-key")
 
 _JSON = "application/json"
 
@@ -41,8 +43,8 @@ async def _left(receive: Receive) -> None:
 
 
 def metadata_of(request: Request, request_id: str) -> Metadata:
-    """What goes onward of a request's headers."""
-    headers = ((name, request.headers.get(name)) for name in FORWARDED)
+    """What the pipeline is given of a request's headers."""
+    headers = ((name, request.headers.get(name)) for name in (*FORWARDED, *_CREDENTIALS))
     return ((REQUEST_ID_KEY, request_id), *((name, value) for name, value in headers if value is not None))
 
 

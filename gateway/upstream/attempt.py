@@ -12,7 +12,7 @@ from gateway.call import BackendError, Call
 from gateway.middleware.identify import returned
 from gateway.upstream.backend import Backend
 from pequod_client.sent_status import SentStatus
-from services.common.rpc.usage import ACCEPTED_KEY
+from services.common.rpc.usage import ACCEPTED_KEY, usage_in
 
 
 async def attempt(call: Call, backend: Backend) -> None:
@@ -28,6 +28,7 @@ async def attempt(call: Call, backend: Backend) -> None:
             await _single(call, rpc)
     except grpc.aio.AioRpcError as raised:
         error = sent.instead_of(raised)
+        call.usage = usage_in(error.trailing_metadata() or ())
         call.begun |= _accepted(error.initial_metadata() or ())
         trailing = returned(error.trailing_metadata() or ())
         raise BackendError(error.code(), error.details() or "", trailing) from None
@@ -38,7 +39,7 @@ async def _single(call: Call, rpc: Any) -> None:
     call.reply = await rpc
     if custom := returned(await rpc.initial_metadata()):
         await call.replies.begin(custom)
-    call.trailing += returned(await rpc.trailing_metadata())
+    _ended(call, await rpc.trailing_metadata())
 
 
 async def _stream(call: Call, rpc: Any) -> None:
@@ -52,9 +53,14 @@ async def _stream(call: Call, rpc: Any) -> None:
         async for message in rpc:
             call.begun = True
             await call.replies.send(message)
-        call.trailing += returned(await rpc.trailing_metadata())
+        _ended(call, await rpc.trailing_metadata())
     finally:
         rpc.cancel()
+
+
+def _ended(call: Call, trailing: Iterable[tuple[str, str | bytes]]) -> None:
+    call.trailing += returned(trailing)
+    call.usage = usage_in(trailing)
 
 
 def _accepted(initial: Iterable[tuple[str, str | bytes]]) -> bool:

@@ -45,7 +45,8 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
 class Backend:
     """A channel with the number of calls on it and two opinions of its health: its own, and ours."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None = None) -> None:
+        """``address``: host:port. Without ``credentials`` the connection is in the clear."""
         self.address = address
         self.serving = False
         self.outstanding = 0
@@ -53,7 +54,11 @@ class Backend:
         # A name may stand for many addresses: calls, not connections, are spread over them.
         policy = "pick_first" if _is_ip(address) else "round_robin"
         options = (*_CHANNEL_OPTIONS, ("grpc.lb_policy_name", policy))
-        self.channel = grpc.aio.insecure_channel(address, options=options)
+        self.channel = (
+            grpc.aio.insecure_channel(address, options=options)
+            if credentials is None
+            else grpc.aio.secure_channel(address, credentials, options=options)
+        )
         self._stubs: dict[str, Any] = {}
 
     def stub(self, method: Method) -> Any:

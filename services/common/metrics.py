@@ -143,4 +143,6 @@ class Metrics:
         )
         self.retries = self._counter("retries", "Calls tried again on another backend.", "service", "outcome")
         self.inflight = self._gauge("inflight", "Calls being forwarded now.", "service")
+        self.places = self._gauge("places", "Calls that may be forwarded at a time, as found out.", "service")
+        self.usage_pending = self._gauge("usage_pending", "Usage records not in the database yet.")
         self.rejected = self._counter("rejected", "Calls refused by the gateway.", "service", "reason")

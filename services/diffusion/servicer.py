@@ -11,6 +11,7 @@ from functools import partial
 
 from pequod.common.v1 import Image, Usage
 from pequod.diffusion import v1
+from services.common import tenants
 from services.common.errors import invalid
 from services.common.residency import ModelManager
 from services.common.rpc.usage import Context, accepted, deadline_of, report
@@ -27,9 +28,6 @@ from services.diffusion.schedulers.levels import Array
 from services.diffusion.serving.dispatcher import Dispatcher
 from services.diffusion.serving.finishing import Taken, best, enlarged, picture_of
 from services.diffusion.serving.job import Finished, Job, Order, Stepped, Waits
-
-_CALLER_KEY = "x-pequod-caller"
-"""Metadata in which the gateway says who calls, so that callers get equal shares."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +253,7 @@ def _described(version: ModelVersion) -> str:
 def _caller(context: Context) -> str:
     """Who calls, as the gateway says; callers it does not name share one account."""
     metadata = dict(context.invocation_metadata() or ())
-    return str(metadata.get(_CALLER_KEY, ""))
+    return str(metadata.get(tenants.CALLER_KEY, ""))
 
 
 def _check_factor(name: str, upscaler: Upscaler, factor: int) -> None:

@@ -11,6 +11,7 @@ import grpc.aio
 
 from pequod.finetune.v1 import add_DatasetServiceServicer_to_server, add_FineTuneServiceServicer_to_server
 from services.common.catalogue import SERVICES, entry
+from services.common.database.database import Database
 from services.common.metrics import Metrics
 from services.common.rpc.process import run
 from services.common.rpc.server import serve, server_settings
@@ -19,8 +20,7 @@ from services.common.store.settings import StoreSettings
 from services.common.threads import cap_threads, threads_for
 from services.common.work import Work
 from services.finetune.counting import TokenCounter
-from services.finetune.database.database import Database
-from services.finetune.database.settings import DatabaseSettings
+from services.finetune.database.settings import SCHEMA, DatabaseSettings
 from services.finetune.datasets.importing.source import Allowed
 from services.finetune.datasets.service import Datasets, Limits
 from services.finetune.datasets.serving.servicer import DatasetServicer
@@ -64,7 +64,7 @@ class FinetuneProcess:
             owner=owner,
         )
         variables = {**to_environment(settings), **to_environment(models), **to_environment(jobs)}
-        variables |= database.environment
+        variables |= {SCHEMA.setting: database.url}
         parts = Parts(database, self.datasets.records, store, settings.work, Addresses(jobs.private_webhooks))
         self.store = store
         self.jobs = Jobs(parts, jobs, Children(jobs, variables), metrics, owner)

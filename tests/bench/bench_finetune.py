@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlalchemy import insert
 
 from pequod.finetune import v1
-from services.finetune.database.clock import now
+from services.common.database.clock import now
 from services.finetune.database.schema import JOB_EVENTS, JOBS
 from services.finetune.jobs.job import Spec, new_job_id
 from services.finetune.jobs.records import fresh

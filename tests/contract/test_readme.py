@@ -21,7 +21,10 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 # Read by the command line, the Makefile and the tests, not by a process.
-OTHER_VARIABLES = {"PEQUOD_TARGET", "PEQUOD_CORPUS", "PEQUOD_TEST_DATABASE_URL"}
+OTHER_VARIABLES = {
+    *("PEQUOD_TARGET", "PEQUOD_API_KEY", "PEQUOD_TLS_CA"),
+    *("PEQUOD_CORPUS", "PEQUOD_TEST_DATABASE_URL"),
+}
 
 
 def settings_variables() -> set[str]:
@@ -38,7 +41,7 @@ def _variables_of(module) -> set[str]:
     classes = [value for value in vars(module).values() if isinstance(value, type)]
     own = [c for c in classes if dataclasses.is_dataclass(c) and c.__module__ == module.__name__]
     names = [s.name for s in SERVICES]
-    return {name for c in own for service in names for name in variables(c, service)}
+    return {name for c in own for prefix in getattr(c, "PREFIXES", names) for name in variables(c, prefix)}
 
 
 def test_every_variable_is_in_the_readme_and_every_one_there_is_read():

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Generic
 
+from services.common import tenants
 from services.common.errors import Code, Reason, ServiceError, loading, model_not_found
 from services.common.metrics import Metrics
 from services.common.residency.contract import Loader, M, Resident, Standing, State
@@ -44,7 +45,7 @@ class ModelManager(Generic[M]):
         self._views: dict[str, ModelVersion] = {}
         self._coming: dict[str, ModelVersion] = {}
         self._failed_switches: set[str] = set()
-        self._looks: dict[str, asyncio.Task[ModelVersion]] = {}
+        self._looks: dict[tuple[str, str], asyncio.Task[ModelVersion]] = {}  # by tenant too: what one sees
         self._hub_failures: dict[str, tuple[float, ServiceError]] = {}
         self._refreshes = 0
         self._locks: dict[str, asyncio.Lock] = {}
@@ -119,7 +120,10 @@ class ModelManager(Generic[M]):
 
     async def serving(self, reference: str) -> ModelVersion:
         """The version that requests for a reference are given now, loaded or not; looked up once."""
-        return self._view(reference) or await self._look(reference)
+        version = self._view(reference)
+        if version is None or not tenants.sees(version.manifest.tenant):
+            return await self._look(reference)
+        return version
 
     async def aliases_of(self, version: ModelVersion) -> tuple[str, ...]:
         """The aliases that name a version now."""
@@ -164,17 +168,19 @@ class ModelManager(Generic[M]):
         from_hub = reference.startswith("hf:")
         if from_hub:
             self._raise_hub_failure(reference)
-        task = self._looks.get(reference)
+        key = tenants.current(), reference
+        task = self._looks.get(key)
         if task is None:
-            task = asyncio.create_task(self._find_view(reference))
-            self._looks[reference] = task
+            task = asyncio.create_task(self._find_view(key))
+            self._looks[key] = task
             task.add_done_callback(lambda t: t.cancelled() or t.exception())
         done, _ = await asyncio.wait({task}, timeout=self._load_wait if from_hub else None)
         if not done:
             raise loading(reference, retry_after=self._load_wait or 1.0)
         return task.result()
 
-    async def _find_view(self, reference: str) -> ModelVersion:
+    async def _find_view(self, key: tuple[str, str]) -> ModelVersion:
+        _, reference = key
         try:
             while True:
                 seen = self._refreshes
@@ -187,7 +193,7 @@ class ModelManager(Generic[M]):
                 self._keep_hub_failure(reference, error)
             raise
         finally:
-            del self._looks[reference]
+            del self._looks[key]
 
     def _keep_hub_failure(self, reference: str, error: ServiceError) -> None:
         oldest = time.monotonic() - _HUB_FAILURE_PAUSE

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, cast
 import grpc
 import grpc.aio
 
-from services.common import log
+from services.common import log, tenants
 from services.common.errors import Code, Reason, ServiceError
 from services.common.metrics import Metrics
 from services.common.rpc import status
@@ -90,8 +90,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     @contextlib.asynccontextmanager
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
-        call_id = request_id_from(context.invocation_metadata())
+        metadata = context.invocation_metadata()
+        call_id = request_id_from(metadata)
         token = log.request_id.set(call_id)
+        tenant = tenants.begin(_tenant(metadata))
         context.set_trailing_metadata(((REQUEST_ID_KEY, call_id),))
         started = time.perf_counter()
         counted = not method.startswith("/grpc.")
@@ -119,6 +121,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self.running -= counted
             self._record(method, code, time.perf_counter() - started)
             _reset(token)
+            tenants.end(tenant)
 
     def _record(self, method: str, code: str, seconds: float) -> None:
         service = self._metrics.service
@@ -148,6 +151,13 @@ def _behaviour(handler: Handler) -> tuple[Any, Any]:
 def _code_number(context: Context) -> int:
     code: Any = context.code()  # an int or an enum member, depending on who set it
     return int(code.value[0]) if isinstance(code, grpc.StatusCode) else int(code or Code.UNKNOWN)
+
+
+def _tenant(metadata: Any) -> str:
+    for key, value in metadata or ():
+        if key == tenants.TENANT_KEY:
+            return str(value)
+    return tenants.LOCAL
 
 
 def _reset(token: Any) -> None:

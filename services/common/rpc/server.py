@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import grpc.aio
@@ -20,6 +20,7 @@ from services.common.metrics import Metrics
 from services.common.rpc.interceptors import CallInterceptor
 from services.common.rpc.process import ProcessSettings
 from services.common.rpc.side_port import http_serving, side_app
+from services.common.rpc.tls import ServerTls, TlsSettings, bind_port, server_tls
 from services.common.settings import SettingsError, from_environment, setting
 
 MAX_MESSAGE_BYTES = 32 * 2**20
@@ -49,13 +50,15 @@ class ServerSettings(ProcessSettings):
         minimum=0,
         maximum=65535,
     )
+    tls: TlsSettings = field(default_factory=TlsSettings)
 
 
 def server_settings(service: ServiceEntry, environ: Mapping[str, str]) -> ServerSettings:
     """Where ``service`` listens: its own ports unless the environment says otherwise."""
     prefix = f"PEQUOD_{service.name.upper()}"
     ports = {f"{prefix}_PORT": str(service.port), f"{prefix}_SIDE_PORT": str(service.side_port)}
-    return from_environment(ServerSettings, {**ports, **environ}, service=service.name)
+    settings = from_environment(ServerSettings, {**ports, **environ}, service=service.name)
+    return replace(settings, tls=from_environment(TlsSettings, environ, service="services"))
 
 
 class Service(Protocol):
@@ -76,7 +79,8 @@ async def serve(service: Service, settings: ServerSettings, metrics: Metrics) ->
 
     Raises SettingsError for an address that may not be bound, OSError for one that is taken.
     """
-    check_bind(settings.host, settings.insecure)
+    tls = server_tls(settings.tls)
+    check_bind(settings.host, settings.insecure, "client certificates" if settings.tls.client_ca else "")
     stop = stop_event()
     calls = CallInterceptor(metrics)
     server = grpc.aio.server(interceptors=[calls], options=SERVER_OPTIONS)
@@ -84,7 +88,7 @@ async def serve(service: Service, settings: ServerSettings, metrics: Metrics) ->
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    port = bind(server, settings.host, settings.port)
+    port = bind(server, settings.host, settings.port, tls)
     serving = asyncio.Event()
     app = side_app(metrics.registry, serving.is_set)
     async with http_serving(app, settings.host, settings.side_port) as side_port, closing(service):
@@ -138,13 +142,17 @@ def stop_event() -> asyncio.Event:
     return stop
 
 
-def check_bind(host: str, insecure: bool) -> None:
-    """Refuse to listen beyond this machine unless the operator insists."""
-    if insecure or is_loopback(host):
+def check_bind(host: str, insecure: bool, guard: str = "") -> None:
+    """Refuse to listen beyond this machine without a guard, unless the operator insists.
+
+    ``guard`` names what keeps strangers out; empty: nothing does.
+    """
+    if guard or insecure or is_loopback(host):
         return
     raise SettingsError(
-        f"PEQUOD_HOST={host!r} would let other machines in without keys or TLS: "
-        "set PEQUOD_HOST=127.0.0.1, or PEQUOD_INSECURE=1 to insist."
+        f"PEQUOD_HOST={host!r} would let other machines in without keys or TLS: make keys with `pequod keys "
+        "create` (gateway) or set PEQUOD_SERVICES_TLS_CLIENT_CA (services); or set PEQUOD_HOST=127.0.0.1, or "
+        "PEQUOD_INSECURE=1 to insist."
     )
 
 
@@ -156,11 +164,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def bind(server: grpc.aio.Server, host: str, port: int) -> int:
+def bind(server: grpc.aio.Server, host: str, port: int, tls: ServerTls | None = None) -> int:
     """Bind ``server`` to ``host:port`` (0: a free one); returns the port. Raises OSError when it is taken."""
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        return server.add_insecure_port(address)
+        return bind_port(server, address, tls)
     except RuntimeError:
         raise OSError(f"cannot listen on {address}: the address is in use or not ours") from None
 

@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from services.common.rpc.tls import ServerTls
+
 
 class QuietServer(uvicorn.Server):
     """uvicorn without signal handlers: the process that embeds it decides when it ends."""
@@ -59,14 +61,21 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def http_serving(app: Starlette, host: str, port: int, grace: int = 5) -> AsyncIterator[int]:
+async def http_serving(
+    app: Starlette, host: str, port: int, grace: int = 5, tls: ServerTls | None = None
+) -> AsyncIterator[int]:
     """Serve ``app`` on this loop while the block runs; yields the port that was bound.
 
     On leaving, requests in flight get ``grace`` seconds to finish.
     """
     bound = listen(host, port)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=grace
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=grace,
+        ssl_context_factory=None if tls is None else lambda *_: tls.context(),
     )
     server = QuietServer(config)
     task = asyncio.create_task(server.serve(sockets=[bound]))

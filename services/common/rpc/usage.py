@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from pequod.common.v1 import Usage
 
@@ -24,6 +27,15 @@ def report(context: Context, usage: Usage) -> None:
     """Put ``usage`` in the trailing metadata, where the gateway settles limits without decoding replies."""
     existing = tuple(context.trailing_metadata() or ())
     context.set_trailing_metadata((*existing, (USAGE_KEY, usage.SerializeToString())))
+
+
+def usage_in(trailing: Iterable[tuple[str, str | bytes]]) -> Usage | None:
+    """What ``report`` put there; None where there is nothing that can be read."""
+    for key, value in trailing:
+        if key == USAGE_KEY and isinstance(value, bytes):
+            with contextlib.suppress(DecodeError):
+                return Usage.FromString(value)
+    return None
 
 
 def deadline_of(context: Context) -> float | None:

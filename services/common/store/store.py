@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.common import tenants
 from services.common.errors import Code, Reason, ServiceError, invalid, model_not_found
 from services.common.store import derived, hub
 from services.common.store.disk import DiskLayer
@@ -16,6 +17,7 @@ from services.common.store.layer import Layer, LayerAway, Report, alias_conflict
 from services.common.store.local import LocalFiles
 from services.common.store.manifest import Kind, Manifest, ModelVersion
 from services.common.store.objects import ObjectLayer
+from services.common.store.ownership import check_owner, name_taken, owner_of, unknown
 from services.common.store.reference import (
     DEFAULT_ALIAS,
     Reference,
@@ -75,15 +77,20 @@ class ModelStore:
         self._seen_aliases: dict[tuple[str, str], dict[str, str]] = {}
 
     async def list_versions(self, kind: Kind | None = None) -> list[ModelVersion]:
-        """Every version of every layer, by name, then version."""
+        """Every version of every layer that the call's tenant may see, by name, then version."""
         return await asyncio.to_thread(self._list, kind)
 
     async def resolve(self, reference: str, report: Report | None = None) -> ModelVersion:
         """The version a reference names now. Hub references are fetched for it.
 
-        Raises INVALID_ARGUMENT for a malformed reference, NOT_FOUND with the close names.
+        Raises INVALID_ARGUMENT for a malformed reference, NOT_FOUND with the close names, also for a model
+        of another tenant.
         """
         return await asyncio.to_thread(self._resolve, reference, report or _silent)
+
+    async def owner_of(self, name: str) -> str | None:
+        """The tenant whose model ``name`` is, seen by the call or not; None where there is no such model."""
+        return await asyncio.to_thread(lambda: owner_of(name, self._versions().get(name, {})))
 
     async def aliases_of(self, version: ModelVersion) -> tuple[str, ...]:
         """The aliases that name a version now, sorted."""
@@ -96,7 +103,8 @@ class ModelStore:
     async def publish(self, folder: Path, manifest: Manifest) -> ModelVersion:
         """Make a version from ``folder`` in the user's layer, whole or not at all.
 
-        The same content again is success; other content raises ALREADY_EXISTS.
+        The same content again is success; other content raises ALREADY_EXISTS, and so does a name that
+        is another tenant's.
         """
         check_name(manifest.name, "name")
         check_version(manifest.version, "version")
@@ -106,7 +114,8 @@ class ModelStore:
     async def set_alias(self, name: str, alias: str, version: str, expected: str | None = None) -> str:
         """Point ``name@alias`` at ``version`` ("" removes it); returns the version it named before.
 
-        ``expected``, when given, is what it must name now ("": nothing); ABORTED otherwise.
+        ``expected``, when given, is what it must name now ("": nothing); ABORTED otherwise. Raises
+        PERMISSION_DENIED for a model that is not the caller's.
         """
         return await asyncio.to_thread(self._set_alias, name, alias, version, expected)
 
@@ -184,7 +193,11 @@ class ModelStore:
                     _logger.warning(
                         "version not listed", extra={"model": f"{name}:{version}", "error": str(error)}
                     )
-        return [each for each in found if kind is None or each.manifest.kind == kind]
+        return [
+            each
+            for each in found
+            if (kind is None or each.manifest.kind == kind) and tenants.sees(each.manifest.tenant)
+        ]
 
     def _version(self, name: str, version: str, layer: Layer) -> ModelVersion:
         manifest = layer.manifest(name, version)
@@ -195,6 +208,8 @@ class ModelStore:
 
     def _publish(self, folder: Path, manifest: Manifest, layer: Layer) -> ModelVersion:
         verify(folder, manifest, set())
+        if owner_of(manifest.name, self._versions().get(manifest.name, {})) not in (None, manifest.tenant):
+            raise name_taken(manifest.name)
         # What another layer has already would hide the new version, or be hidden by it.
         holder = self._versions().get(manifest.name, {}).get(manifest.version, layer)
         if holder is layer:
@@ -217,11 +232,13 @@ class ModelStore:
         versions = all_versions.get(reference.name)
         if not versions:
             self._raise_never_seen()
-            raise model_not_found(text, all_versions)
+            raise unknown(text, all_versions)
         aliases = self._aliases(reference.name)
         for follower in list(self._followers):
             follower.resolved(reference.name, (versions, aliases))
         wanted = reference.version or _wanted(reference, versions, aliases, text)
+        if not tenants.sees(owner_of(reference.name, versions) or tenants.LOCAL):
+            raise unknown(text, all_versions)
         if wanted not in versions:
             known = sorted(f"{reference.name}:{version}" for version in versions)
             raise model_not_found(text, known)
@@ -244,9 +261,9 @@ class ModelStore:
     def _set_alias(self, name: str, alias: str, version: str, expected: str | None) -> str:
         check_name(name, "name")
         check_alias(alias, "alias")
-        versions = self._versions().get(name)
-        if not versions:
-            raise model_not_found(name, self._versions())
+        models = self._versions()
+        check_owner(name, models)
+        versions = models[name]
         if version and version not in versions:
             known = ", ".join(sorted(versions, key=version_order))
             raise invalid("version", f"{name} has no version {version!r}; it has {known}")

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.sql import ColumnElement
 
+from services.common.database.clock import now
+from services.common.database.database import Database
 from services.common.errors import Code, Reason, ServiceError
 from services.finetune.checkpoints.checkpoint import Checkpoint, KeptPreview
-from services.finetune.database.clock import now
-from services.finetune.database.database import Database
 from services.finetune.database.schema import CHECKPOINTS
 from services.finetune.jobs.rows import Row
 from services.finetune.recipes.watching import Better, Score

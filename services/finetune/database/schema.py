@@ -18,7 +18,7 @@ from sqlalchemy import (
     Text,
 )
 
-from services.finetune.database.clock import Instant
+from services.common.database.clock import Instant
 
 METADATA = MetaData(
     naming_convention={

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from services.common.database.database import PATIENCE, Database
+from services.common.database.migrate import Schema
 from services.common.settings import setting
-from services.finetune.database.database import Database
+
+SCHEMA = Schema(Path(__file__).parent / "migrations", "PEQUOD_DATABASE_URL")
 
 
 @dataclass(frozen=True)
@@ -14,10 +18,15 @@ class DatabaseSettings:
 
     url: str = setting(
         "sqlite:///var/finetune/pequod.db",
-        env="PEQUOD_DATABASE_URL",
+        env=SCHEMA.setting,
         help="sqlite:///FILE, or postgresql://USER@HOST/NAME for several orchestrators.",
     )
 
     def open(self) -> Database:
         """The database, at the newest schema. Raises as ``Database.open``."""
-        return Database.open(self.url)
+        return open_database(self.url)
+
+
+def open_database(url: str, patience: float = PATIENCE) -> Database:
+    """The database at ``url``, at the newest schema. Raises as ``Database.open``."""
+    return Database.open(url, SCHEMA, patience)

@@ -10,9 +10,6 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
-LOCAL_TENANT = "local"
-"""Who owns everything while the platform runs without keys."""
-
 MOST_FILES = 100_000
 MOST_ISSUES = 1000
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from services.finetune.database.clock import now
-from services.finetune.database.database import Database
+from services.common.database.clock import now
+from services.common.database.database import Database
 from services.finetune.database.schema import BLOBS, DATASET_FILES, DATASET_HOLDS, DATASETS
 from services.finetune.datasets import rows
 from services.finetune.datasets.dataset import (

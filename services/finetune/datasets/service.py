@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from services.common.database.database import Database
 from services.common.metrics import Metrics
-from services.finetune.database.database import Database
 from services.finetune.datasets.checking.check import Tokens
 from services.finetune.datasets.dataset import Dataset, Options
 from services.finetune.datasets.importing.opening import open_source

@@ -12,9 +12,9 @@ from pathlib import Path
 from sqlalchemy import Connection, Delete, RowMapping, Update, delete, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from services.common.database.clock import now
+from services.common.database.database import Database
 from services.common.errors import invalid
-from services.finetune.database.clock import now
-from services.finetune.database.database import Database
 from services.finetune.database.schema import UPLOADS
 from services.finetune.datasets import rows
 from services.finetune.datasets.dataset import Dataset, Options, State

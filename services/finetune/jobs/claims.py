@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Select, func, select, update
 from sqlalchemy.sql import ColumnElement
 
-from services.finetune.database.clock import now
-from services.finetune.database.database import Database
+from services.common.database.clock import now
+from services.common.database.database import Database
 from services.finetune.database.schema import JOBS
 from services.finetune.jobs import rows
 from services.finetune.jobs.job import Happening, Job, JobError, Kind, Progress

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, tuple_
 
+from services.common.database.database import Database
 from services.common.errors import Code, Reason, ServiceError
-from services.finetune.database.database import Database
 from services.finetune.database.schema import JOB_EVENTS, JOBS
 from services.finetune.jobs import rows
 from services.finetune.jobs.job import Event, Job, Kind, Spec, new_job_id, output_name

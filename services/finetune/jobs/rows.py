@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.sql import ColumnElement
 
+from services.common.database.clock import now
 from services.common.errors import Code, Reason, ServiceError
-from services.finetune.database.clock import now
 from services.finetune.database.schema import JOB_EVENTS, JOBS
 from services.finetune.datasets.records import let_go_of_all
 from services.finetune.jobs.job import Event, Happening, Job, JobError, Kind, Progress, Spec

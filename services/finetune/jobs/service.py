@@ -11,13 +11,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from services.common.database.database import Database
 from services.common.errors import Code, Reason, ServiceError
 from services.common.metrics import Metrics
 from services.common.store import ModelStore
 from services.finetune.checkpoints.checkpoint import Checkpoint
 from services.finetune.checkpoints.folder import JobFolder
 from services.finetune.checkpoints.records import CheckpointRecords
-from services.finetune.database.database import Database
 from services.finetune.datasets.records import DatasetRecords
 from services.finetune.jobs.claims import Claims
 from services.finetune.jobs.job import Job, Spec

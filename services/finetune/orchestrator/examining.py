@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from services.common import tenants
 from services.common.errors import Code, ServiceError, invalid
 from services.common.store import ModelStore
+from services.common.store.ownership import name_taken
 from services.finetune.catalogue.entries import recipe
 from services.finetune.catalogue.recipe import Recipe
 from services.finetune.datasets.dataset import State as DataState
@@ -37,7 +39,8 @@ class Examiner:
         """Raises ServiceError naming the field for what will not do."""
         known = recipe(spec.recipe)
         self._executor(spec)
-        self._base(known, spec.base)
+        self._base(known, tenant, spec.base)
+        self._name(tenant, spec.name)
         main = self._dataset(known, tenant, "spec.dataset_id", spec.dataset_id)
         other = self._dataset(known, tenant, "spec.validation_dataset_id", spec.validation_dataset_id)
         return replace(main, waits_for=main.waits_for or other.waits_for)
@@ -58,7 +61,11 @@ class Examiner:
             wanted = spec.resources.accelerators
             raise invalid("spec.resources.accelerators", f"must be in 0..{there} here, got {wanted}")
 
-    def _base(self, known: Recipe, reference: str) -> None:
+    def _name(self, tenant: str, name: str) -> None:
+        if name and wait(self._store.owner_of(name)) not in (None, tenant):
+            raise name_taken(name)
+
+    def _base(self, known: Recipe, tenant: str, reference: str) -> None:
         if known.base is None:
             if reference:
                 raise invalid(
@@ -71,7 +78,8 @@ class Examiner:
         if reference.startswith("hf:"):
             return  # fetched when the job is prepared: that may take an hour
         try:
-            version = wait(self._store.resolve(reference))
+            with tenants.acting_for(tenant):
+                version = wait(self._store.resolve(reference))
         except ServiceError as error:
             if error.code in (Code.INVALID_ARGUMENT, Code.NOT_FOUND):
                 raise replace(error, message=f"spec.base: {error.message}") from None

@@ -77,7 +77,7 @@ class Promoter:
             try:
                 return wait(self._store.publish(folder, reserved.manifest))
             except ServiceError as error:
-                if error.code is not Code.ALREADY_EXISTS:
+                if error.reason is not Reason.VERSION_EXISTS:
                     raise
             refused = reserved.manifest.version
             reserved = self.records.move_on(wanted, refused, self._taken(wanted.name), describe)

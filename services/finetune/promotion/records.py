@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.sql import ColumnElement
 
+from services.common.database.clock import now
+from services.common.database.database import Database
 from services.common.store import Manifest
-from services.finetune.database.clock import now
-from services.finetune.database.database import Database
 from services.finetune.database.schema import CHECKPOINTS, PROMOTIONS
 from services.finetune.jobs import rows
 from services.finetune.jobs.job import Happening, Kind

@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from services.finetune.database.clock import now
-from services.finetune.database.database import Database
+from services.common.database.clock import now
+from services.common.database.database import Database
 from services.finetune.database.schema import DELIVERIES
 from services.finetune.jobs.job import JobError
 from services.finetune.jobs.states import State

@@ -11,7 +11,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from services.common import log
+from services.common import log, tenants
+from services.common.database.database import Database
 from services.common.errors import ServiceError
 from services.common.rpc.process import BAD_START, ProcessSettings
 from services.common.settings import SettingsError, from_environment
@@ -19,9 +20,7 @@ from services.common.store.settings import StoreSettings
 from services.common.threads import cap_threads
 from services.finetune.checkpoints.folder import JobFolder
 from services.finetune.checkpoints.records import CheckpointRecords
-from services.finetune.database.database import Database
 from services.finetune.database.settings import DatabaseSettings
-from services.finetune.datasets.dataset import LOCAL_TENANT
 from services.finetune.datasets.records import DatasetRecords
 from services.finetune.datasets.storage.content import open_content
 from services.finetune.jobs.claims import Claim, Claims, Fenced
@@ -58,6 +57,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     except (SettingsError, ServiceError, OSError) as error:
         logging.getLogger("pequod.worker").error("cannot start: %s", error)
         return BAD_START
+    tenants.begin(chosen.tenant)
     try:
         return _work(chosen, database, settings, models, limits, stopping)
     finally:
@@ -108,7 +108,7 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     what = options.add_mutually_exclusive_group(required=True)
     what.add_argument("--job", help="id of the job")
     what.add_argument("--forecast", type=Path, help="folder of a spec; a few of its steps are run")
-    options.add_argument("--tenant", default=LOCAL_TENANT, help="whose job it is")
+    options.add_argument("--tenant", default=tenants.LOCAL, help="whose job it is")
     options.add_argument("--owner", default="", help="who claimed it")
     options.add_argument("--epoch", type=int, default=0, help="number of the claim")
     options.add_argument("--parent", type=int, default=0, help="process whose death ends this one")

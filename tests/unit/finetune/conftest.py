@@ -1,24 +1,11 @@
-"""Databases for tests: each test that asks for one runs on SQLite and on PostgreSQL."""
+"""The fine-tune service for tests, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
 
-from services.finetune.database.database import Database
-from tests.unit.finetune import checks, parts, postgres
-
-
-@pytest.fixture(scope="session")
-def postgres_server():
-    """URL of a PostgreSQL server; tests are skipped where there is none."""
-    with contextlib.ExitStack() as stack:
-        try:
-            url = stack.enter_context(postgres.server())
-        except postgres.NoServer as reason:
-            pytest.skip(f"no PostgreSQL: {reason}")
-        yield url
+from services.finetune.database.settings import open_database
+from tests.unit.finetune import checks, parts
 
 
 @pytest.fixture
@@ -27,20 +14,10 @@ def checked(tmp_path):
     return checks.Checker(tmp_path)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request, tmp_path):
-    """URL of an empty database."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/finetune.db"
-        return
-    with postgres.database(request.getfixturevalue("postgres_server")) as url:
-        yield url
-
-
 @pytest.fixture
 def database(database_url):
     """An empty database at the newest schema."""
-    opened = Database.open(database_url)
+    opened = open_database(database_url)
     yield opened
     opened.close()
 

@@ -19,7 +19,7 @@ from pequod.finetune import v1
 from services.common.metrics import Metrics
 from services.common.store.settings import StoreSettings
 from services.finetune.__main__ import FinetuneProcess
-from services.finetune.database.database import Database
+from services.finetune.database.settings import open_database
 from services.finetune.orchestrator.settings import JobSettings
 from services.finetune.settings import FinetuneSettings
 from tests.unit.serving import serving
@@ -105,7 +105,7 @@ async def running(
     )
     metrics = Metrics("finetune")
     chosen = jobs or JobSettings(nice=0, job_threads=1)
-    process = FinetuneProcess(settings, chosen, models, Database.open(url), metrics)
+    process = FinetuneProcess(settings, chosen, models, open_database(url), metrics)
     async with serving(process, metrics) as channel:
         stub = v1.DatasetServiceStub(channel)
         stub.channel = channel  # for stubs of the other service

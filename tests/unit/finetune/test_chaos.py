@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from pequod.finetune import v1
 from services.common.store import open_store
-from services.finetune.database.database import Database
+from services.finetune.database.settings import open_database
 from services.finetune.jobs.claims import MOST_VAIN
 from services.finetune.waiting import wait
 from tests.unit.finetune.job_parts import TINY_LM, book
@@ -49,7 +49,7 @@ def kill_connections(service, url, dice):
         kill_worker(service, url, dice)
         return
     others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-    database = Database.open(url)
+    database = open_database(url)
     database.read(lambda connection: connection.execute(text(f"{others} AND datname = current_database()")))
     database.close()
 

@@ -13,11 +13,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from services.common.database.clock import now
 from services.common.errors import Code, Reason, ServiceError
 from services.common.settings import SettingsError
-from services.finetune.database.clock import now
-from services.finetune.database.database import Database
 from services.finetune.database.schema import BLOBS, JOBS, METADATA, UPLOADS
+from services.finetune.database.settings import open_database
 
 
 def blob(sha256="a" * 64, size=0):
@@ -124,7 +124,7 @@ def test_migrations_make_the_tables_that_queries_use(database):
 
 def test_opening_again_changes_nothing(database, database_url):
     database.write(lambda connection: connection.execute(blob(size=3)))
-    again = Database.open(database_url)
+    again = open_database(database_url)
     assert again.read(size) == 3
     again.close()
 
@@ -139,7 +139,7 @@ def test_an_older_schema_is_upgraded_and_keeps_its_rows(database, database_url):
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
 
     database.write(back)
-    again = Database.open(database_url)
+    again = open_database(database_url)
     assert again.read(size) == 3
     assert again.read(lambda connection: connection.scalar(select(func.count()).select_from(JOBS))) == 0
     with again.engine.connect() as connection:
@@ -149,8 +149,8 @@ def test_an_older_schema_is_upgraded_and_keeps_its_rows(database, database_url):
 
 OPEN = """
 import sys
-from services.finetune.database.database import Database
-database = Database.open(sys.argv[1])
+from services.finetune.database.settings import open_database
+database = open_database(sys.argv[1])
 print(database.now())
 """
 
@@ -169,7 +169,7 @@ def test_a_newer_schema_is_refused_with_a_sentence(database, database_url):
     newer = text("UPDATE alembic_version SET version_num = '9999'")
     database.write(lambda connection: connection.execute(newer))
     with pytest.raises(SettingsError, match="9999 is newer"):
-        Database.open(database_url)
+        open_database(database_url)
 
 
 @pytest.mark.parametrize(
@@ -183,13 +183,13 @@ def test_a_newer_schema_is_refused_with_a_sentence(database, database_url):
 )
 def test_other_urls_are_refused(url, part):
     with pytest.raises(SettingsError, match=part) as caught:
-        Database.open(url)
+        open_database(url)
     assert "secret" not in str(caught.value)
 
 
 def test_a_server_that_does_not_answer_is_unavailable():
     with pytest.raises(ServiceError) as caught:
-        Database.open("postgresql://postgres@127.0.0.1:1/none", patience=0.1)
+        open_database("postgresql://postgres@127.0.0.1:1/none", patience=0.1)
     assert caught.value.code is Code.UNAVAILABLE
     assert caught.value.reason is Reason.DATABASE_UNREACHABLE
     assert caught.value.retry_after

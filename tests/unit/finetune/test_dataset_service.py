@@ -11,10 +11,11 @@ import grpc
 import pytest
 
 from pequod.finetune import v1
+from services.common import tenants
 from services.common.errors import Code, ServiceError
-from services.finetune.database.database import Database
+from services.finetune.database.settings import open_database
 from services.finetune.datasets.checking.lines import Message
-from services.finetune.datasets.dataset import LOCAL_TENANT, Options, Progress
+from services.finetune.datasets.dataset import Options, Progress
 from services.finetune.datasets.records import DatasetRecords, hold, let_go
 from services.finetune.datasets.working.leases import LeaseLost, Leases
 from tests.unit.finetune.parts import chat, ended, picture, problems, running, upload, zipped
@@ -137,12 +138,12 @@ async def test_what_a_job_holds_is_not_deleted(service):
     stub, process = service
     dataset = await upload(stub, {"a.png": picture(1)})
     database = process.datasets.records.database
-    database.write(lambda c: hold(c, LOCAL_TENANT, dataset.dataset_id, "job ft-1"))
+    database.write(lambda c: hold(c, tenants.LOCAL, dataset.dataset_id, "job ft-1"))
     request = v1.DeleteDatasetRequest(dataset_id=dataset.dataset_id)
     code, message, _ = await refused(stub.DeleteDataset(request))
     assert code == grpc.StatusCode.FAILED_PRECONDITION
     assert "job ft-1" in message
-    database.write(lambda c: let_go(c, LOCAL_TENANT, dataset.dataset_id, "job ft-1"))
+    database.write(lambda c: let_go(c, tenants.LOCAL, dataset.dataset_id, "job ft-1"))
     assert (await stub.DeleteDataset(request)).freed_bytes == len(picture(1))
 
 
@@ -164,7 +165,7 @@ async def test_jobs_read_pictures_with_their_captions(service):
     listed = json.dumps({"file": "b.png", "caption": "two"}).encode() + b"\nbad line\n"
     files = {"a.png": picture(1), "a.txt": b" one \n", "b.png": picture(2), "captions.jsonl": listed}
     dataset = await upload(stub, {**files, "bad.png": b"x"})
-    pictures = process.datasets.open(LOCAL_TENANT, dataset.dataset_id).pictures()
+    pictures = process.datasets.open(tenants.LOCAL, dataset.dataset_id).pictures()
     assert [(each.path, each.captions) for each in pictures] == [("a.png", ("one",)), ("b.png", ("two",))]
     assert [each.file.read_bytes() for each in pictures] == [picture(1), picture(2)]
 
@@ -172,9 +173,9 @@ async def test_jobs_read_pictures_with_their_captions(service):
 async def test_jobs_read_texts_and_conversations(service):
     stub, process = service
     texts = await upload(stub, {"b.jsonl": b'{"text": "two"}\nbad\n{"text": "three"}\n', "a.txt": b"one"})
-    assert list(process.datasets.open(LOCAL_TENANT, texts.dataset_id).texts()) == ["one", "two", "three"]
+    assert list(process.datasets.open(tenants.LOCAL, texts.dataset_id).texts()) == ["one", "two", "three"]
     chats = await upload(stub, {"c.jsonl": chat("hi", "hello") + b"{}\n"})
-    reader = process.datasets.open(LOCAL_TENANT, chats.dataset_id)
+    reader = process.datasets.open(tenants.LOCAL, chats.dataset_id)
     assert list(reader.conversations()) == [(Message("user", "hi"), Message("assistant", "hello"))]
     with pytest.raises(ValueError, match="holds chat, not images"):
         reader.pictures()
@@ -184,14 +185,14 @@ async def test_only_ready_data_sets_are_opened(service):
     stub, process = service
     dataset = await upload(stub, {"none.bin": b"\0"})
     with pytest.raises(ServiceError) as caught:
-        process.datasets.open(LOCAL_TENANT, dataset.dataset_id)
+        process.datasets.open(tenants.LOCAL, dataset.dataset_id)
     assert caught.value.code is Code.FAILED_PRECONDITION
 
 
 async def test_a_data_set_that_brings_its_workers_down_is_given_up(database_url, tmp_path):
-    database = Database.open(database_url)
+    database = open_database(database_url)
     records = DatasetRecords(database, 0)
-    lost = records.create_import(LOCAL_TENANT, Options("lost"), "https://example.com/x", "")
+    lost = records.create_import(tenants.LOCAL, Options("lost"), "https://example.com/x", "")
     leases = Leases(records, "another", seconds=-1)
     assert [leases.claim().attempt for _ in range(3)] == [1, 2, 3]
     database.close()
@@ -203,7 +204,7 @@ async def test_a_data_set_that_brings_its_workers_down_is_given_up(database_url,
 
 def test_who_lost_the_lease_writes_nothing(database):
     records = DatasetRecords(database, 0)
-    records.create_import(LOCAL_TENANT, Options("one"), "https://example.com/x", "")
+    records.create_import(tenants.LOCAL, Options("one"), "https://example.com/x", "")
     slow, quick = Leases(records, "slow", seconds=-1), Leases(records, "quick", seconds=60)
     lost = slow.claim()
     held = quick.claim()
@@ -219,13 +220,13 @@ def test_who_lost_the_lease_writes_nothing(database):
         with pytest.raises(LeaseLost):
             write()
     quick.failed(held, "done")
-    assert records.get(LOCAL_TENANT, held.dataset.dataset_id).error == "done"
+    assert records.get(tenants.LOCAL, held.dataset.dataset_id).error == "done"
 
 
 def test_claims_are_handed_out_once(database):
     records = DatasetRecords(database, 0)
     for number in range(12):
-        records.create_import(LOCAL_TENANT, Options(str(number)), "https://example.com/x", "")
+        records.create_import(tenants.LOCAL, Options(str(number)), "https://example.com/x", "")
 
     def claim_all(name):
         leases = Leases(records, name, seconds=60)

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import update
 
+from services.common.database.clock import now
 from services.common.errors import Code, Reason, ServiceError
 from services.common.store.reference import is_name
-from services.finetune.database.clock import now
 from services.finetune.database.schema import JOBS
 from services.finetune.jobs import records as job_records
 from services.finetune.jobs.claims import MOST_VAIN, Claims, Fenced, Report

@@ -15,8 +15,9 @@ import grpc
 import pytest
 
 from pequod.finetune import v1
-from services.finetune.database.database import Database
-from services.finetune.datasets.dataset import LOCAL_TENANT, Options, State
+from services.common import tenants
+from services.finetune.database.settings import open_database
+from services.finetune.datasets.dataset import Options, State
 from services.finetune.datasets.records import DatasetRecords
 from services.finetune.datasets.storage.arrivals import ExpectedFile
 from services.finetune.datasets.uploads import Start, Uploads
@@ -29,7 +30,7 @@ JOINED = b"".join(FILES.values())
 WORK = """
 import sys
 from pathlib import Path
-from services.finetune.database.database import Database
+from services.finetune.database.settings import open_database
 from services.finetune.datasets.checking.check import Tokens
 from services.finetune.datasets.importing.source import Allowed
 from services.finetune.datasets.records import DatasetRecords
@@ -39,7 +40,7 @@ from services.finetune.datasets.uploads import Uploads
 from services.finetune.datasets.working.leases import Leases
 from services.finetune.datasets.working.task import Means, Task
 
-database, root = Database.open(sys.argv[1]), Path(sys.argv[2])
+database, root = open_database(sys.argv[1]), Path(sys.argv[2])
 records = DatasetRecords(database, 0)
 leases = Leases(records, "worker", 0.001)
 keeper = Keeper(database, DiskContent(root / "datasets"))
@@ -68,18 +69,18 @@ def killed_at_random(url: str, root: Path, dice: random.Random) -> bool:
 
 @pytest.mark.parametrize("imported", [False, True], ids=["upload", "import"])
 def test_a_check_that_is_killed_again_and_again_ends_well(database_url, tmp_path, imported):
-    database = Database.open(database_url)
+    database = open_database(database_url)
     records = DatasetRecords(database, 0)
     if imported:
         for path, data in FILES.items():
             (tmp_path / "source").mkdir(exist_ok=True)
             (tmp_path / "source" / path).write_bytes(data)
         uri = (tmp_path / "source").as_uri()
-        dataset = records.create_import(LOCAL_TENANT, Options("killed"), uri, "")
+        dataset = records.create_import(tenants.LOCAL, Options("killed"), uri, "")
     else:
         expected = [ExpectedFile(path, len(data)) for path, data in FILES.items()]
         start = Start("00000000-0000-0000-0000-000000000001", Options("killed"), expected)
-        with Uploads(records, tmp_path / "uploads", 3600).stream(LOCAL_TENANT, start) as stream:
+        with Uploads(records, tmp_path / "uploads", 3600).stream(tenants.LOCAL, start) as stream:
             stream.write(JOINED)
             dataset = stream.finish()
     dice = random.Random(7)
@@ -87,12 +88,12 @@ def test_a_check_that_is_killed_again_and_again_ends_well(database_url, tmp_path
     while kills < 6 and not killed_at_random(database_url, tmp_path, dice):
         kills += 1
     subprocess.run([sys.executable, "-c", WORK, database_url, str(tmp_path)], check=True, timeout=100)
-    done, files = records.files(LOCAL_TENANT, dataset.dataset_id)
+    done, files = records.files(tenants.LOCAL, dataset.dataset_id)
     assert kills >= 1
     assert done.state is State.READY
     assert done.report.examples == len(files) == len(FILES)
     assert len(kept_files(tmp_path)) == len(FILES)
-    assert records.page(LOCAL_TENANT, 10).used_bytes == len(JOINED)
+    assert records.page(tenants.LOCAL, 10).used_bytes == len(JOINED)
     database.close()
 
 

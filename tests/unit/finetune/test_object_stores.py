@@ -11,7 +11,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from pequod.finetune import v1
-from services.finetune.datasets.dataset import LOCAL_TENANT
+from services.common import tenants
 from services.finetune.datasets.storage.content import ObjectContent
 from tests.unit.finetune.parts import picture, running, upload
 
@@ -75,7 +75,7 @@ async def test_content_may_be_kept_in_a_bucket(s3, tmp_path):
         sha256 = hashlib.sha256(picture(1)).hexdigest()
         assert f"kept/local/{sha256[:2]}/{sha256}" in keys(s3)
         for _ in range(2):  # the second time from the cache
-            [read] = process.datasets.open(LOCAL_TENANT, dataset.dataset_id).pictures()
+            [read] = process.datasets.open(tenants.LOCAL, dataset.dataset_id).pictures()
             assert (read.file.read_bytes(), read.captions) == (picture(1), ("one",))
         freed = await stub.DeleteDataset(v1.DeleteDatasetRequest(dataset_id=dataset.dataset_id))
         assert freed.freed_bytes == len(picture(1)) + 3

@@ -11,8 +11,9 @@ import grpc
 import pytest
 
 from pequod.finetune import v1
-from services.finetune.database.database import Database
-from services.finetune.datasets.dataset import LOCAL_TENANT, Options
+from services.common import tenants
+from services.finetune.database.settings import open_database
+from services.finetune.datasets.dataset import Options
 from services.finetune.datasets.records import DatasetRecords
 from services.finetune.datasets.storage.arrivals import ExpectedFile
 from services.finetune.datasets.uploads import Start, Uploads
@@ -234,17 +235,17 @@ async def test_nothing_of_a_finished_upload_stays_where_it_arrived(stub, tmp_pat
 
 
 def test_late_uploads_are_thrown_away(database_url, tmp_path):
-    database = Database.open(database_url)
+    database = open_database(database_url)
     start = Start(str(uuid.uuid4()), Options("late"), [ExpectedFile("a.png", 4)])
     early = Uploads(DatasetRecords(database, 0), tmp_path, seconds=3600)
     late = Uploads(DatasetRecords(database, 0), tmp_path, seconds=-1)
-    with early.stream(LOCAL_TENANT, start) as stream:
+    with early.stream(tenants.LOCAL, start) as stream:
         stream.write(b"ab")
     assert early.expire() == 0
-    with late.stream(LOCAL_TENANT, start):
+    with late.stream(tenants.LOCAL, start):
         assert late.expire() == 0, "somebody is sending it"
     assert late.expire() == 1
-    assert not late.folder_of(LOCAL_TENANT, start.upload_id).exists()
+    assert not late.folder_of(tenants.LOCAL, start.upload_id).exists()
     database.close()
 
 

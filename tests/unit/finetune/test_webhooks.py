@@ -15,8 +15,8 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, select, update
 
+from services.common.database.clock import now
 from services.common.metrics import Metrics
-from services.finetune.database.clock import now
 from services.finetune.database.schema import DELIVERIES
 from services.finetune.jobs.claims import Claims, Report
 from services.finetune.jobs.job import JobError, Spec, Webhook

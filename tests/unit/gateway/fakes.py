@@ -173,21 +173,22 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def gateway(wait=True, policy=None, **addresses):
-    """A gateway on free ports, in front of ``service=[backends or addresses]``."""
+async def gateway(wait=True, policy=None, settings=None, **addresses):
+    """A gateway on free ports, in front of ``service=[backends or addresses]``; ``settings`` by name."""
     where = {
         name: tuple(b if isinstance(b, str) else b.address for b in members)
         for name, members in addresses.items()
     }
-    settings = GatewaySettings(
+    chosen = GatewaySettings(
         listeners=Listeners(port=0, http_port=0, admin_port=0, grace_seconds=5),
         policy=policy or Policy(),
         backends=where,
         services=tuple(ENTRIES[name] for name in where),
+        **(settings or {}),
     )
     metrics = Metrics("gateway")
     options = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
-    async with running(settings, metrics) as ports:
+    async with running(chosen, metrics) as ports:
         base = f"http://127.0.0.1:{ports.http}"
         target = f"127.0.0.1:{ports.grpc}"
         async with (

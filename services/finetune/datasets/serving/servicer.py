@@ -12,10 +12,11 @@ from typing import TypeVar
 
 from pequod.common.v1 import Usage
 from pequod.finetune import v1
+from services.common import tenants
 from services.common.errors import overloaded
 from services.common.rpc.usage import Context, accepted, deadline_of, report
 from services.common.work import Work
-from services.finetune.datasets.dataset import LOCAL_TENANT, Dataset
+from services.finetune.datasets.dataset import Dataset
 from services.finetune.datasets.service import Datasets
 from services.finetune.datasets.serving import replies
 from services.finetune.datasets.serving.request import (
@@ -69,7 +70,9 @@ class DatasetServicer(v1.DatasetServiceServicer):
         """The offset to go on from."""
         upload_id = read_uuid("upload_id", request.upload_id)
         began = time.monotonic()
-        standing = await self._run(partial(self._datasets.uploads.standing, LOCAL_TENANT, upload_id), context)
+        standing = await self._run(
+            partial(self._datasets.uploads.standing, tenants.current(), upload_id), context
+        )
         return replies.upload_message(standing, _usage(began, context))
 
     async def ImportDataset(
@@ -78,7 +81,7 @@ class DatasetServicer(v1.DatasetServiceServicer):
         """Begins an import, or finds it, and tells how it goes until it has ended."""
         began = time.monotonic()
         options, uri, request_id = read_import(request)
-        create = partial(self._datasets.create_import, LOCAL_TENANT, options, uri, request_id)
+        create = partial(self._datasets.create_import, tenants.current(), options, uri, request_id)
         dataset = await self._run(create, context)
         self._datasets.worker.wake()
         told: Dataset | None = None
@@ -88,7 +91,7 @@ class DatasetServicer(v1.DatasetServiceServicer):
                 yield v1.ImportDatasetResponse(dataset=message, progress=replies.progress_message(dataset))
                 told = dataset
             await asyncio.sleep(_LOOK)
-            look = partial(self._datasets.records.get, LOCAL_TENANT, dataset.dataset_id)
+            look = partial(self._datasets.records.get, tenants.current(), dataset.dataset_id)
             dataset = await self._run(look, context, begins=False)
         usage = _usage(began, context)
         yield v1.ImportDatasetResponse(dataset=replies.dataset_message(dataset), usage=usage)
@@ -97,7 +100,7 @@ class DatasetServicer(v1.DatasetServiceServicer):
         """One data set."""
         dataset_id = read_dataset_id(request.dataset_id)
         began = time.monotonic()
-        dataset = await self._run(partial(self._datasets.records.get, LOCAL_TENANT, dataset_id), context)
+        dataset = await self._run(partial(self._datasets.records.get, tenants.current(), dataset_id), context)
         return v1.GetDatasetResponse(
             dataset=replies.dataset_message(dataset),
             progress=replies.progress_message(dataset),
@@ -112,7 +115,7 @@ class DatasetServicer(v1.DatasetServiceServicer):
         after = read_page_token(request.page_token)
         began = time.monotonic()
         records = self._datasets.records
-        page = await self._run(partial(records.page, LOCAL_TENANT, size, after, kind, state), context)
+        page = await self._run(partial(records.page, tenants.current(), size, after, kind, state), context)
         return v1.ListDatasetsResponse(
             datasets=[replies.dataset_message(dataset, issues=False) for dataset in page.datasets],
             next_page_token=page_token(page.datasets[-1]) if page.more else "",
@@ -127,7 +130,7 @@ class DatasetServicer(v1.DatasetServiceServicer):
         """Forget it, and what only it held."""
         dataset_id = read_dataset_id(request.dataset_id)
         began = time.monotonic()
-        freed = await self._run(partial(self._datasets.delete, LOCAL_TENANT, dataset_id), context)
+        freed = await self._run(partial(self._datasets.delete, tenants.current(), dataset_id), context)
         return v1.DeleteDatasetResponse(freed_bytes=freed, usage=_usage(began, context))
 
     async def close(self) -> None:
@@ -149,7 +152,7 @@ class DatasetServicer(v1.DatasetServiceServicer):
 
     @contextlib.asynccontextmanager
     async def _opened(self, start: Start) -> AsyncIterator[Stream | Dataset]:
-        stream = self._datasets.uploads.stream(LOCAL_TENANT, start)
+        stream = self._datasets.uploads.stream(tenants.current(), start)
         try:
             yield await self._in_thread(stream.__enter__)
         finally:

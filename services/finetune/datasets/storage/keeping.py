@@ -11,10 +11,10 @@ from pathlib import Path
 from sqlalchemy import Connection, delete, select, tuple_
 from sqlalchemy.sql.elements import ColumnElement
 
-from services.finetune.database.clock import now
-from services.finetune.database.database import Database
+from services.common.database.clock import now
+from services.common.database.database import Database
+from services.common.database.upsert import upsert
 from services.finetune.database.schema import BLOBS, DATASET_FILES
-from services.finetune.database.upsert import upsert
 from services.finetune.datasets.storage.content import Content
 
 UNHELD_SECONDS = 3600.0

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from services.finetune.database.clock import now
+from services.common.database.clock import now
 from services.finetune.database.schema import BLOBS, DATASET_FILES, DATASETS
 from services.finetune.datasets import rows
 from services.finetune.datasets.checking.check import Outcome

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 from pequod.common.v1 import Usage
 from pequod.finetune import v1
+from services.common import tenants
 from services.common.rpc.fields import enum
 from services.common.rpc.model_messages import model_message
 from services.common.rpc.usage import Context, accepted, deadline_of, report
 from services.common.store.reference import check_alias, check_name
 from services.common.work import Work
-from services.finetune.datasets.dataset import LOCAL_TENANT
 from services.finetune.jobs.job import Job
 from services.finetune.jobs.service import Jobs
 from services.finetune.jobs.serving import replies
@@ -56,14 +56,14 @@ class FineTuneServicer(v1.FineTuneServiceServicer):
         request_id = read_request_id(request.request_id)
         spec = self._jobs.reader.read(request.spec)
         if request.validate_only:
-            await self._run(partial(self._jobs.examiner.examine, LOCAL_TENANT, spec), context)
-            forecast = await self._jobs.forecast(LOCAL_TENANT, spec)
+            await self._run(partial(self._jobs.examiner.examine, tenants.current(), spec), context)
+            forecast = await self._jobs.forecast(tenants.current(), spec)
             return v1.CreateJobResponse(
                 job=v1.Job(spec=replies.spec_message(spec)),
                 forecast=replies.forecast_message(forecast),
                 usage=_usage(began, context),
             )
-        create = partial(self._jobs.create, LOCAL_TENANT, spec, request_id, asked(request.spec))
+        create = partial(self._jobs.create, tenants.current(), spec, request_id, asked(request.spec))
         job, existed = await self._run(create, context)
         self._jobs.orchestrator.wake()
         return v1.CreateJobResponse(
@@ -74,10 +74,10 @@ class FineTuneServicer(v1.FineTuneServiceServicer):
         """One job, with a report when asked for."""
         began, job_id = time.monotonic(), read_job_id(request.job_id)
         enum("report_format", request.report_format, v1.ReportFormat)
-        job = await self._run(partial(self._jobs.records.get, LOCAL_TENANT, job_id), context)
+        job = await self._run(partial(self._jobs.records.get, tenants.current(), job_id), context)
         reply = v1.GetJobResponse(job=replies.job_message(job))
         if write := _WRITERS.get(request.report_format):
-            make = partial(self._jobs.report, LOCAL_TENANT, job_id, write)
+            make = partial(self._jobs.report, tenants.current(), job_id, write)
             data = await self._run(make, context, begins=False)
             reply.report.CopyFrom(v1.Report(format=request.report_format, data=data))
         reply.usage.CopyFrom(_usage(began, context))
@@ -87,7 +87,9 @@ class FineTuneServicer(v1.FineTuneServiceServicer):
         """A page, newest first."""
         began, size = time.monotonic(), read_page_size(request.page_size)
         after, only = read_place(request.page_token, PREFIX), read_filter(request)
-        page = await self._run(partial(self._jobs.records.page, LOCAL_TENANT, size, after, only), context)
+        page = await self._run(
+            partial(self._jobs.records.page, tenants.current(), size, after, only), context
+        )
         return v1.ListJobsResponse(
             jobs=[replies.job_message(job) for job in page.jobs],
             next_page_token=job_token(page.jobs[-1]) if page.more else "",
@@ -99,11 +101,11 @@ class FineTuneServicer(v1.FineTuneServiceServicer):
     ) -> AsyncIterator[v1.WatchJobResponse]:
         """Events past and future; after the last one of a job that has ended, what the call used."""
         began, job_id, seen = time.monotonic(), read_job_id(request.job_id), request.after_event
-        folder = self._jobs.folder(LOCAL_TENANT, job_id)
+        folder = self._jobs.folder(tenants.current(), job_id)
         read = folder.preview if request.previews else replies.no_pictures
         await accepted(context)
         while True:
-            look = partial(self._jobs.records.events, LOCAL_TENANT, job_id, seen, _AT_ONCE)
+            look = partial(self._jobs.records.events, tenants.current(), job_id, seen, _AT_ONCE)
             found, job = await self._run(look, context, begins=False)
             for event in found:
                 yield await asyncio.to_thread(event_message, event, read)
@@ -137,13 +139,14 @@ class FineTuneServicer(v1.FineTuneServiceServicer):
         """A page, by rank or by step."""
         began, job_id = time.monotonic(), read_job_id(request.job_id)
         read_order(request)
+        tenant = tenants.current()  # not known in the thread
 
         def task() -> v1.ListCheckpointsResponse:
-            self._jobs.records.get(LOCAL_TENANT, job_id)
-            found = self._jobs.checkpoints.all(LOCAL_TENANT, job_id)
+            self._jobs.records.get(tenant, job_id)
+            found = self._jobs.checkpoints.all(tenant, job_id)
             page, token = checkpoint_page(request, found)
             places = replies.places_of(found)
-            folder = self._jobs.folder(LOCAL_TENANT, job_id)
+            folder = self._jobs.folder(tenant, job_id)
             read = folder.preview if request.previews else replies.no_pictures
             messages = [replies.checkpoint_message(each, places[each.step], read) for each in page]
             return v1.ListCheckpointsResponse(checkpoints=messages, next_page_token=token)
@@ -161,7 +164,7 @@ class FineTuneServicer(v1.FineTuneServiceServicer):
         alias = check_alias(request.alias, "alias") if request.alias else ""
         expected = request.expected_version if request.HasField("expected_version") else None
         promote = partial(
-            self._jobs.promote, LOCAL_TENANT, job_id, request.checkpoint_id, name, alias, expected
+            self._jobs.promote, tenants.current(), job_id, request.checkpoint_id, name, alias, expected
         )
         promoted, checkpoint = await self._run(promote, context)
         return v1.PromoteCheckpointResponse(
@@ -174,14 +177,14 @@ class FineTuneServicer(v1.FineTuneServiceServicer):
     async def DeleteJob(self, request: v1.DeleteJobRequest, context: Context) -> v1.DeleteJobResponse:
         """Forget it."""
         began, job_id = time.monotonic(), read_job_id(request.job_id)
-        freed = await self._run(partial(self._jobs.delete, LOCAL_TENANT, job_id), context)
+        freed = await self._run(partial(self._jobs.delete, tenants.current(), job_id), context)
         return v1.DeleteJobResponse(freed_bytes=freed, usage=_usage(began, context))
 
     async def _wish(
         self, wish: Callable[[str, str], Job], job_id: str, context: Context
     ) -> tuple[Job, Usage]:
         began, checked = time.monotonic(), read_job_id(job_id)
-        job = await self._run(partial(wish, LOCAL_TENANT, checked), context)
+        job = await self._run(partial(wish, tenants.current(), checked), context)
         self._jobs.orchestrator.wake()
         return job, _usage(began, context)
 

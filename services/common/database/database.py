@@ -10,11 +10,11 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
+from services.common.database.clock import now
+from services.common.database.engines import make_engine
+from services.common.database.migrate import Schema, SchemaTooNew, migrate
 from services.common.errors import Code, Reason, ServiceError
 from services.common.settings import SettingsError
-from services.finetune.database.clock import now
-from services.finetune.database.engines import make_engine
-from services.finetune.database.migrate import SchemaTooNew, migrate
 
 T = TypeVar("T")
 Task = Callable[[Connection], T]
@@ -52,12 +52,12 @@ class Database:
         self._reader = engine.execution_options(writes=False, postgresql_readonly=True, **snapshot)
 
     @property
-    def environment(self) -> dict[str, str]:
-        """By which a child process opens the same one."""
-        return {"PEQUOD_DATABASE_URL": self.engine.url.render_as_string(hide_password=False)}
+    def url(self) -> str:
+        """By which another process opens the same one."""
+        return self.engine.url.render_as_string(hide_password=False)
 
     @classmethod
-    def open(cls, url: str, patience: float = PATIENCE) -> Database:
+    def open(cls, url: str, schema: Schema, patience: float = PATIENCE) -> Database:
         """Connect and bring the schema up to date; any number of processes may do so at once.
 
         Raises SettingsError for a URL or a schema that cannot be used, ServiceError UNAVAILABLE for
@@ -66,13 +66,13 @@ class Database:
         try:
             database = cls(make_engine(url), patience)
         except ArgumentError as error:
-            raise _unusable(url, error) from None
+            raise _unusable(url, schema, error) from None
         try:
-            database._until_done(lambda: migrate(database.engine))
+            database._until_done(lambda: migrate(database.engine, schema))
         except BaseException as error:
             database.close()
             if isinstance(error, SchemaTooNew):
-                raise _unusable(url, error) from None
+                raise _unusable(url, schema, error) from None
             raise
         return database
 
@@ -177,8 +177,8 @@ def _unreachable(error: Exception) -> ServiceError:
     )
 
 
-def _unusable(url: str, error: Exception) -> SettingsError:
-    return SettingsError(f"PEQUOD_DATABASE_URL={_shown(url)!r} is not usable: {error}")
+def _unusable(url: str, schema: Schema, error: Exception) -> SettingsError:
+    return SettingsError(f"{schema.setting}={_shown(url)!r} is not usable: {error}")
 
 
 def _shown(url: str) -> str:

@@ -10,6 +10,20 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import ColumnElement
 
 
+def add(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert ``rows``; where the primary key is there already, add their other numbers to what is there."""
+    if not rows:
+        return
+    keys = [column.name for column in table.primary_key]
+    insert = _insert(connection)(table)
+    sums = {
+        column.name: table.c[column.name] + insert.excluded[column.name]
+        for column in table.columns
+        if column.name not in keys
+    }
+    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=sums), list(rows))
+
+
 def upsert(
     connection: Connection,
     table: Table,
@@ -22,7 +36,10 @@ def upsert(
     """
     if not rows:
         return
-    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    insert = make(table).values(dict(always))
+    insert = _insert(connection)(table).values(dict(always))
     keys = [column.name for column in table.primary_key]
     connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=dict(always)), list(rows))
+
+
+def _insert(connection: Connection) -> Any:
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

@@ -1,0 +1,146 @@
+"""The places of one service: as many calls at a time as it works on, the others wait in a fair queue.
+
+How many places help is found out: while calls wait in the service's own queue, which knows no tenants,
+there are too many; while all are taken and none waits there, there may be too few. (Additive increase,
+multiplicative decrease: Chiu and Jain, 1989.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.fair import FairQueue
+from gateway.principal import Principal
+from pequod.common.v1 import Usage
+from services.common.errors import Code, Reason, ServiceError, overloaded
+
+_NEWEST = 0.05
+"""Weight of the newest call in running means of how long a place is held."""
+_FIRST_PLACES = 64
+_LEAST_PLACES = 8
+_DECREASE = 0.95
+_QUEUED_MS = 5.0
+"""A service's queue shorter than this is no queue; longer ones count against the work's own time."""
+_MOST_MEANS = 10_000
+
+
+class _Waiting:
+    """A call in the queue."""
+
+    __slots__ = ("flow", "turn")
+
+    def __init__(self, flow: str) -> None:
+        self.flow = flow
+        self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class Gate:
+    """At most ``places`` calls at a time and ``queue`` that wait."""
+
+    def __init__(self, places: int, queue: int) -> None:
+        self.inflight = 0
+        self.most = places
+        self._limit = float(min(places, _FIRST_PLACES))
+        self._queue = queue
+        self._waiting: FairQueue[_Waiting] = FairQueue()
+        self._held = 0.05
+        self._held_of: dict[str, float] = {}
+
+    @property
+    def places(self) -> int:
+        """How many calls it lets through now."""
+        return int(self._limit)
+
+    @property
+    def queued(self) -> int:
+        """Calls that wait for a place."""
+        return len(self._waiting)
+
+    @property
+    def free(self) -> bool:
+        """Whether a call may go on at once."""
+        return self.inflight < self.places and not self._waiting
+
+    def expected_wait(self, flow: str) -> float:
+        """Seconds that a call of ``flow`` joining the queue would wait, if places go on being held as long.
+
+        Every other tenant with as much waiting goes in between; who has more waits for its own surplus.
+        """
+        before = min(self.queued, (self._waiting.waiting(flow) + 1) * max(1, self._waiting.flows()))
+        return (before + 1) * self._held / self.places
+
+    def enter(self) -> None:
+        """Take a free place."""
+        self.inflight += 1
+
+    async def wait(self, principal: Principal, seconds: float) -> None:
+        """Queue for a place and take it.
+
+        Raises OVERLOADED at once when the wait would outlast ``seconds`` or the queue is full of calls of
+        tenants with no more than one's own; OVERLOADED also when a tenant with less needs the room later;
+        DEADLINE when the wait did outlast it.
+        """
+        flow = principal.tenant
+        expected = self.expected_wait(flow)
+        if expected > seconds or (len(self._waiting) >= self._queue and not self._make_room(flow)):
+            raise overloaded("too many calls are waiting", expected)
+        waiting = _Waiting(flow)
+        cost = self._held_of.get(flow, self._held) / self._held
+        self._waiting.push(waiting, flow, principal.priority, cost)
+        try:
+            async with asyncio.timeout(seconds):
+                await waiting.turn
+        except BaseException as error:
+            self._give_up(waiting)
+            if isinstance(error, TimeoutError):
+                raise ServiceError(
+                    Code.DEADLINE_EXCEEDED, Reason.DEADLINE, "the deadline passed while waiting for a place"
+                ) from None
+            raise
+
+    def leave(self, principal: Principal, held: float, usage: Usage | None = None) -> None:
+        """Give the place back after ``held`` seconds."""
+        self._measure(principal.tenant, held)
+        if usage is not None:
+            self._adapt(usage)
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        self.inflight -= 1
+        while self.inflight < self.places and self._waiting:
+            waiting = self._waiting.pop()
+            if not waiting.turn.done():
+                waiting.turn.set_result(None)
+                self.inflight += 1
+
+    def _make_room(self, flow: str) -> bool:
+        """Let the last call of the tenant that has most waiting go, if that is more than ``flow`` has."""
+        if not self._waiting:
+            return False
+        name, count, last = self._waiting.longest()
+        if name == flow or count <= self._waiting.waiting(flow) + 1:
+            return False
+        self._waiting.remove(last)
+        last.turn.set_exception(overloaded("too many calls are waiting", self.expected_wait(name)))
+        return True
+
+    def _give_up(self, waiting: _Waiting) -> None:
+        turn = waiting.turn
+        if turn.done() and not turn.cancelled() and turn.exception() is None:
+            self._pass_on()  # given a place while leaving
+            return
+        self._waiting.remove(waiting)
+
+    def _measure(self, flow: str, held: float) -> None:
+        self._held += _NEWEST * (held - self._held)
+        mean = self._held_of.get(flow, held)
+        if len(self._held_of) >= _MOST_MEANS:
+            self._held_of.clear()
+        self._held_of[flow] = mean + _NEWEST * (held - mean)
+
+    def _adapt(self, usage: Usage) -> None:
+        least = min(_LEAST_PLACES, self.most)
+        if usage.queue_ms > max(_QUEUED_MS, usage.compute_ms / 2):
+            self._limit = max(least, self._limit * _DECREASE)
+        elif self.inflight >= self.places:
+            self._limit = min(self.most, self._limit + 1)

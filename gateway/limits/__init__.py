@@ -1,0 +1,1 @@
+"""How much a key may use: rates of requests and of work, and calls at a time."""

@@ -1,0 +1,1 @@
+"""What every key has used, by hour, model and method."""

@@ -1,0 +1,1 @@
+"""One database behind one small class, on SQLite and PostgreSQL alike."""

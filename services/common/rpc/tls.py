@@ -1,0 +1,160 @@
+"""TLS of a listener: certificates that are read again when their files change, without a restart."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import grpc
+
+from services.common.settings import SettingsError, setting
+
+_logger = logging.getLogger("pequod.server.tls")
+
+
+@dataclass(frozen=True)
+class TlsSettings:
+    """The certificate of a listener, and who may connect."""
+
+    PREFIXES: ClassVar = ("gateway", "services")
+    """What stands for ``{SERVICE}``: the gateway's doors, or the gRPC ports of all services."""
+
+    certificate: Path | None = setting(
+        None, env="PEQUOD_{SERVICE}_TLS_CERT", help="PEM file of the certificate chain; empty: no TLS."
+    )
+    key: Path | None = setting(None, env="PEQUOD_{SERVICE}_TLS_KEY", help="PEM file of its private key.")
+    client_ca: Path | None = setting(
+        None,
+        env="PEQUOD_{SERVICE}_TLS_CLIENT_CA",
+        help="PEM file of authorities; clients then need a certificate of one of them.",
+    )
+
+
+@dataclass(frozen=True)
+class _Files:
+    """One reading of the files, in PEM."""
+
+    certificate: bytes
+    key: bytes
+    client_ca: bytes | None
+
+
+class ServerTls:
+    """The files of one listener. Files that do not fit together leave those of before in force."""
+
+    def __init__(self, settings: TlsSettings) -> None:
+        """Raises SettingsError with a sentence where they cannot be used."""
+        self._settings = settings
+        self._stamp = self._stamped()
+        try:
+            self._files, self._context = self._load()
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise SettingsError(f"TLS of this listener: {error}") from None
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """For a gRPC port."""
+        told = [self._files]
+
+        def fetch() -> grpc.ServerCertificateConfiguration | None:
+            self._look()
+            if told[0] is self._files:
+                return None
+            told[0] = self._files
+            return _configuration(self._files)
+
+        # None says that nothing has changed; the stubs do not know that.
+        fetcher: Any = fetch
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration(self._files), fetcher, self._files.client_ca is not None
+        )
+
+    def context(self) -> ssl.SSLContext:
+        """For an HTTP port. Every handshake begins with it and goes on with the newest."""
+
+        def newest(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, context: Any) -> None:
+            self._look()
+            connection.context = self._context
+
+        first = _context(self._settings)
+        first.sni_callback = newest
+        return first
+
+    def _look(self) -> None:
+        """Read the files again if they are others than before."""
+        stamp = self._stamped()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._files, self._context = self._load()
+            _logger.info("certificate read again", extra={"file": str(self._settings.certificate)})
+        except (OSError, ValueError) as error:
+            _logger.error("certificate not read again", extra={"error": str(error)})
+
+    def _load(self) -> tuple[_Files, ssl.SSLContext]:
+        certificate, key = _both(self._settings)
+        authorities = self._settings.client_ca
+        context = _context(self._settings)  # also finds out whether they fit together
+        files = _Files(
+            certificate.read_bytes(), key.read_bytes(), authorities.read_bytes() if authorities else None
+        )
+        return files, context
+
+    def _stamped(self) -> tuple[Any, ...]:
+        return tuple(
+            _stamp(path) if path else None
+            for path in (self._settings.certificate, self._settings.key, self._settings.client_ca)
+        )
+
+
+def server_tls(settings: TlsSettings) -> ServerTls | None:
+    """None where no certificate is named. Raises SettingsError."""
+    if settings.certificate is None and settings.key is None and settings.client_ca is None:
+        return None
+    return ServerTls(settings)
+
+
+def bind_port(server: Any, address: str, tls: ServerTls | None) -> int:
+    """Bind a gRPC server; returns the port. Raises RuntimeError when the address is taken."""
+    port: int = (
+        server.add_insecure_port(address)
+        if tls is None
+        else server.add_secure_port(address, tls.credentials())
+    )
+    return port
+
+
+def _both(settings: TlsSettings) -> tuple[Path, Path]:
+    if settings.certificate is None or settings.key is None:
+        raise ValueError("a certificate and its key go together; one is missing")
+    return settings.certificate, settings.key
+
+
+def _context(settings: TlsSettings) -> ssl.SSLContext:
+    certificate, key = _both(settings)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(certificate, key)
+    if settings.client_ca is not None:
+        context.load_verify_locations(settings.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _configuration(files: _Files) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(files.key, files.certificate)], root_certificates=files.client_ca
+    )
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
