@@ -8,9 +8,9 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from gateway.principal import Group, Limits, Principal, Priority
 from services.common.tenants import LOCAL
@@ -38,6 +38,14 @@ class KeyLimits(_Strict):
     training_minutes_per_day: PositiveFloat | None = None
 
 
+_BIND = {
+    "tokens_per_minute": frozenset({Group.TEXT, Group.EMBEDDINGS}),
+    "megapixel_steps_per_minute": frozenset({Group.IMAGES, Group.FACES}),
+    "training_minutes_per_day": frozenset({Group.FINETUNE}),
+}
+"""Limits of work, and the groups whose calls do such work."""
+
+
 class Key(_Strict):
     """What the key file holds of a key. The secret itself is in no file."""
 
@@ -53,6 +61,15 @@ class Key(_Strict):
     created: AwareDatetime
     expires: AwareDatetime | None = None
     revoked: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _limits_bind(self) -> Self:
+        """A limit that can never bind is a mistake that nobody would see."""
+        for limit, groups in _BIND.items():
+            if getattr(self.limits, limit) is not None and not groups.intersection(self.groups):
+                needed = " or ".join(sorted(groups))
+                raise ValueError(f"limits.{limit} binds nothing: the key may not call {needed}")
+        return self
 
     def principal(self) -> Principal:
         """Who shows it."""

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from services.common.rpc.http_protocol import BoundedProtocol
 from services.common.rpc.tls import ServerTls
 
 
@@ -75,6 +76,8 @@ async def http_serving(
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=grace,
+        http=BoundedProtocol,
+        ws="none",
         ssl_context_factory=None if tls is None else lambda *_: tls.context(),
     )
     server = QuietServer(config)

@@ -162,6 +162,21 @@ def test_an_unknown_field_in_the_file_is_named(keys):
         read_keys(keys.settings.file)
 
 
+@pytest.mark.parametrize(
+    ("limit", "groups"),
+    [
+        ("tokens_per_minute", (Group.IMAGES, Group.FINETUNE)),
+        ("megapixel_steps_per_minute", (Group.TEXT,)),
+        ("training_minutes_per_day", (Group.FACES, Group.OPERATE)),
+    ],
+)
+def test_a_limit_that_binds_nothing_is_refused(keys, limit, groups):
+    with pytest.raises(ValueError, match=f"limits.{limit} binds nothing"):
+        keys.add(limits={limit: 5}, groups=groups)
+    text = keys.add(limits={limit: 5})
+    assert getattr(ring_of(keys).find(text).limits, limit) == 5
+
+
 def test_a_short_secret_is_refused(keys, tmp_path):
     keys.add()
     (tmp_path / "short").write_text("12345")
