@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -12,10 +13,16 @@ from gateway.keys.keyfile import KeyFileError
 from gateway.keys.ring import KeyRing
 from gateway.keys.tokens import Tokens
 from gateway.limits.account import Accounts
+from gateway.limits.slices import Slices
 from gateway.settings import GatewaySettings
 from gateway.usage.ledger import Ledger
+from gateway.usage.store import UsageStore
+from services.common.database.database import Database
 from services.common.metrics import Metrics
 from services.common.settings import SettingsError
+
+_PATIENCE = 1.0
+"""Seconds for which a question about shared limits is tried."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +53,27 @@ async def guarding(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator
     except (KeyFileError, OSError) as error:
         raise SettingsError(f"the keys cannot be used: {error}") from None
     tokens = Tokens(keys) if keys.jwks else None
-    store = await asyncio.to_thread(settings.usage.open)
-    ledger = Ledger(store, metrics)
-    followers = [asyncio.create_task(ring.follow()), asyncio.create_task(ledger.follow())]
+    database = await asyncio.to_thread(settings.database.open)
+    ledger = Ledger(UsageStore(database) if database else None, metrics)
+    accounts = Accounts(_slices(settings, database))
+    following = (ring.follow(), ledger.follow(), accounts.follow())
+    followers = [asyncio.create_task(each) for each in following]
     try:
-        yield Guard(ring, tokens, Accounts(), ledger, AuditLog(keys.audit_file))
+        yield Guard(ring, tokens, accounts, ledger, AuditLog(keys.audit_file))
     finally:
         for follower in followers:
             follower.cancel()
         await asyncio.gather(*followers, return_exceptions=True)
         await ledger.flush()
-        if store is not None:
-            store.close()
+        await accounts.tidy()
+        await accounts.tidy()  # what the first one found in use is idle now
+        if database is not None:
+            database.close()
+
+
+def _slices(settings: GatewaySettings, database: Database | None) -> Slices | None:
+    """Only a database that others use too needs to be asked for limits."""
+    if database is None or not settings.database.shared:
+        return None
+    # A call waits for the answer, so it must come soon or not at all.
+    return Slices(Database(database.engine, _PATIENCE), os.urandom(8).hex())

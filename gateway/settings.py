@@ -8,8 +8,8 @@ from pathlib import Path
 
 import grpc
 
+from gateway.database import DatabaseSettings
 from gateway.keys.settings import KeySettings
-from gateway.usage.store import UsageSettings
 from services.common.catalogue import SERVICES, ServiceEntry
 from services.common.rpc.process import ProcessSettings
 from services.common.rpc.tls import TlsSettings
@@ -121,7 +121,7 @@ class GatewaySettings:
     backends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     services: Sequence[ServiceEntry] = SERVICES
     keys: KeySettings = field(default_factory=lambda: KeySettings(file=None, audit_file=None))
-    usage: UsageSettings = field(default_factory=lambda: UsageSettings(""))
+    database: DatabaseSettings = field(default_factory=lambda: DatabaseSettings(""))
     tls: TlsSettings = field(default_factory=TlsSettings)
     backend_tls: BackendTls = field(default_factory=BackendTls)
 
@@ -136,7 +136,7 @@ def load(
         backends={service.name: _backends(service, environ) for service in services},
         services=services,
         keys=from_environment(KeySettings, environ),
-        usage=from_environment(UsageSettings, environ),
+        database=from_environment(DatabaseSettings, environ),
         tls=from_environment(TlsSettings, environ, "gateway"),
         backend_tls=from_environment(BackendTls, environ),
     )

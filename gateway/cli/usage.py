@@ -13,7 +13,8 @@ import typer
 
 from gateway.cli import output
 from gateway.cli.durations import seconds_of
-from gateway.usage.store import GROUPINGS, Asked, UsageSettings
+from gateway.database import SCHEMA, DatabaseSettings
+from gateway.usage.store import GROUPINGS, Asked, UsageStore
 from services.common.errors import ServiceError
 from services.common.settings import SettingsError, from_environment
 
@@ -30,17 +31,17 @@ def usage(
     """Show calls, tokens, steps and compute time; a running gateway writes them every five seconds."""
     try:
         asked = _asked(by, since, tenant)
-        store = from_environment(UsageSettings).open()
+        database = from_environment(DatabaseSettings).open()
     except (ValueError, SettingsError, ServiceError) as error:
         output.fail(str(error))
         raise typer.Exit(1) from None
-    if store is None:
-        output.fail("PEQUOD_USAGE_DATABASE_URL is empty: usage is not kept")
+    if database is None:
+        output.fail(f"{SCHEMA.setting} is empty: usage is not kept")
         raise typer.Exit(1)
     try:
-        rows = [_plain(row) for row in store.sums(asked)]
+        rows = [_plain(row) for row in UsageStore(database).sums(asked)]
     finally:
-        store.close()
+        database.close()
     _show(rows, asked.by, as_csv, as_json)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from gateway.limits.bucket import Bucket
+from gateway.limits.bucket import Bucket, OwnBucket
+from gateway.limits.places import OwnPlaces, Places
+from gateway.limits.shared import SharedBucket, SharedPlaces
+from gateway.limits.slices import Rate, Slices
 from gateway.limits.work import Work
-from gateway.principal import Limits, Principal
+from gateway.principal import Principal
 from services.common.errors import Code, Reason, ServiceError
 
+TIDY_SECONDS = 5.0
 _MINUTE, _DAY = 60.0, 86400.0
 _USUAL_WAIT = 0.5
 """Seconds after which a place of one's own may be free; nobody knows."""
@@ -21,61 +26,88 @@ _MOST_IDLE = 10_000
 class Account:
     """Rates and running calls. Nothing is taken where anything is missing."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
-        self.limits = limits
+    def __init__(
+        self, principal: Principal, slices: Slices | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Without ``slices`` the limits are this gateway's alone."""
+        self.limits = limits = principal.limits
         self.running = 0
-        self._buckets = {
-            name: Bucket(capacity, seconds, clock)
-            for name, capacity, seconds in (
-                ("requests", limits.requests_per_minute, _MINUTE),
-                ("tokens", limits.tokens_per_minute, _MINUTE),
-                ("megapixel_steps", limits.megapixel_steps_per_minute, _MINUTE),
-                ("training_minutes", limits.training_minutes_per_day, _DAY),
-            )
-            if capacity is not None
+        self._rates = {rate.limit_name: rate for rate in _rates(principal)}
+        self._buckets: dict[str, Bucket] = {
+            name: SharedBucket(slices, rate) if slices else OwnBucket(rate.capacity, rate.seconds, clock)
+            for name, rate in self._rates.items()
         }
+        self._places: Places = OwnPlaces(limits.concurrent)
+        if slices and limits.concurrent is not None:
+            self._places = SharedPlaces(slices, principal.tenant, principal.name, limits.concurrent)
 
-    def enter(self, work: Work) -> None:
+    async def enter(self, work: Work) -> None:
         """A call of this much work begins. Raises RESOURCE_EXHAUSTED with the time after which it may."""
-        most = self.limits.concurrent
-        if most is not None and self.running >= most:
-            raise _reached(f"{most} calls at a time", "concurrent", _USUAL_WAIT)
+        if not await self._places.free():
+            raise _reached(f"{self.limits.concurrent} calls at a time", "concurrent", _USUAL_WAIT)
         amounts = _amounts(work)
-        waits = {name: bucket.wait(amounts[name]) for name, bucket in self._buckets.items()}
-        name = max(waits, key=waits.__getitem__, default="")
-        if name and waits[name] > 0:
-            bucket = self._buckets[name]
-            per = "minute" if bucket.seconds == _MINUTE else "day"
-            raise _reached(f"{bucket.capacity:g} {name.replace('_', ' ')} a {per}", name, waits[name])
+        for name, bucket in self._buckets.items():
+            if wait := await bucket.wait(amounts[name]):
+                rate = self._rates[name]
+                per = "minute" if rate.seconds == _MINUTE else "day"
+                raise _reached(f"{rate.capacity:g} {name.replace('_', ' ')} a {per}", name, wait)
         for name, bucket in self._buckets.items():
             bucket.take(amounts[name])
-        self.running += 1
+        self._begin()
 
     def leave(self, estimated: Work, done: Work) -> None:
         """The call has ended; what it did counts, not what was expected."""
         self.running -= 1
+        self._places.leave()
         before, after = _amounts(estimated), _amounts(done)
         for name, bucket in self._buckets.items():
             bucket.take(after[name] - before[name])
+
+    def take_over(self, before: Account) -> None:
+        """Calls that began under other limits end under these."""
+        for _ in range(before.running):
+            self._begin()
+
+    async def tidy(self) -> None:
+        """Give back what others may use."""
+        await self._places.tidy()
+        for bucket in self._buckets.values():
+            await bucket.tidy()
+
+    def _begin(self) -> None:
+        self.running += 1
+        self._places.enter()
 
 
 class Accounts:
     """The accounts of all who call and have limits. Keys of one name share one."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, slices: Slices | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._slices, self._clock = slices, clock
         self._accounts: OrderedDict[tuple[str, str], Account] = OrderedDict()
 
     def of(self, principal: Principal) -> Account:
         """Its account; a new one where its limits have changed."""
         account = self._accounts.get(principal.account)
         if account is None or account.limits != principal.limits:
-            fresh = Account(principal.limits, self._clock)
-            fresh.running = account.running if account else 0
+            fresh = Account(principal, self._slices, self._clock)
+            if account is not None:
+                fresh.take_over(account)
             account = self._accounts[principal.account] = fresh
             self._forget()
         self._accounts.move_to_end(principal.account)
         return account
+
+    async def follow(self) -> None:
+        """Tidy up every few seconds, until cancelled."""
+        while self._slices:
+            await asyncio.sleep(TIDY_SECONDS)
+            await self.tidy()
+
+    async def tidy(self) -> None:
+        """Give back what other gateways may use."""
+        for account in list(self._accounts.values()):
+            await account.tidy()
 
     def _forget(self) -> None:
         while len(self._accounts) > _MOST_IDLE:
@@ -83,6 +115,18 @@ class Accounts:
             if oldest is None:
                 return
             del self._accounts[oldest]
+
+
+def _rates(principal: Principal) -> Iterator[Rate]:
+    limits = principal.limits
+    for name, capacity, seconds in (
+        ("requests", limits.requests_per_minute, _MINUTE),
+        ("tokens", limits.tokens_per_minute, _MINUTE),
+        ("megapixel_steps", limits.megapixel_steps_per_minute, _MINUTE),
+        ("training_minutes", limits.training_minutes_per_day, _DAY),
+    ):
+        if capacity is not None:
+            yield Rate(principal.tenant, principal.name, name, capacity, seconds)
 
 
 def _amounts(work: Work) -> dict[str, float]:

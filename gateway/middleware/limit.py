@@ -26,9 +26,9 @@ class Limit:
         if call.principal.limits == _NO_LIMITS or call.method.service == MODELS:
             await proceed(call)
             return
-        account = self._accounts.of(call.principal)
         estimated = estimate(call.method.path, await first_message(call))
-        account.enter(estimated)
+        account = self._accounts.of(call.principal)
+        await account.enter(estimated)
         done = estimated
         try:
             await proceed(call)

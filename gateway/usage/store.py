@@ -1,11 +1,10 @@
-"""Usage in a database: SQLite by default, PostgreSQL by URL."""
+"""Usage in the gateway's database."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Double, MetaData, String, Table, func, select, type_coerce
@@ -13,11 +12,8 @@ from sqlalchemy import BigInteger, Column, Double, MetaData, String, Table, func
 from gateway.usage.record import Amounts, Of
 from services.common.database.clock import Instant
 from services.common.database.database import Database
-from services.common.database.migrate import Schema
 from services.common.database.upsert import add
-from services.common.settings import setting
 
-SCHEMA = Schema(Path(__file__).parent / "migrations", "PEQUOD_USAGE_DATABASE_URL", "usage_version")
 GROUPINGS = ("hour", "day", "tenant", "key", "model", "method")
 _DAY_MICROSECONDS = 86_400_000_000
 
@@ -37,21 +33,6 @@ USAGE = Table(
     Column("steps", BigInteger),
     Column("compute_ms", Double),
 )
-
-
-@dataclass(frozen=True)
-class UsageSettings:
-    """Where usage is kept."""
-
-    url: str = setting(
-        "sqlite:///var/gateway/usage.db",
-        env=SCHEMA.setting,
-        help="sqlite:///FILE, or postgresql://USER@HOST/NAME for several gateways; empty: usage is not kept.",
-    )
-
-    def open(self) -> UsageStore | None:
-        """The store, at the newest schema; None where there is to be none. Raises as ``Database.open``."""
-        return UsageStore(Database.open(self.url, SCHEMA)) if self.url else None
 
 
 @dataclass(frozen=True)
@@ -89,10 +70,6 @@ class UsageStore:
         return self.database.read(
             lambda connection: [dict(row) for row in connection.execute(query).mappings()]
         )
-
-    def close(self) -> None:
-        """Close every connection."""
-        self.database.close()
 
 
 def _column(name: str) -> Any:

@@ -108,10 +108,10 @@ async def test_the_admin_port_has_metrics_and_probes():
 async def test_no_metric_label_comes_from_a_request():
     async with backends(FakeBackend()) as (backend,), gateway(sampler=[backend]) as door:
         with pytest.raises(grpc.aio.AioRpcError):
-            await door.channel.unary_unary("/made.up.Service/Method4711")(b"")
-        await door.http.post("/made.up.Service/Method4711", json={})
+            await door.channel.unary_unary("/made.up.Service/MadeUpMethod")(b"")
+        await door.http.post("/made.up.Service/MadeUpMethod", json={})
         async with httpx.AsyncClient(base_url=door.admin) as admin:
-            assert "4711" not in (await admin.get("/metrics")).text
+            assert "MadeUp" not in (await admin.get("/metrics")).text
 
 
 async def test_reflection_describes_everything():

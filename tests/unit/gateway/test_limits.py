@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from key_parts import Keys, bearer
 
 from gateway.limits.account import Account, Accounts
-from gateway.limits.bucket import Bucket
+from gateway.limits.bucket import OwnBucket
 from gateway.limits.work import Work, estimate
 from gateway.methods import method_table
 from gateway.principal import Limits, Principal
@@ -40,99 +40,99 @@ def clock():
     return Clock()
 
 
-def refusal(account, work=None):
+async def refusal(account, work=None):
     with pytest.raises(ServiceError) as caught:
-        account.enter(work or Work())
+        await account.enter(work or Work())
     error = caught.value
     assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, Reason.LIMIT_REACHED)
     return error
 
 
-def test_a_bucket_gives_its_capacity_and_refills_evenly(clock):
-    bucket = Bucket(60, 60, clock)
-    assert bucket.wait(60) == 0
+async def test_a_bucket_gives_its_capacity_and_refills_evenly(clock):
+    bucket = OwnBucket(60, 60, clock)
+    assert await bucket.wait(60) == 0
     bucket.take(60)
-    assert bucket.wait(3) == 3
+    assert await bucket.wait(3) == 3
     clock.now += 2
-    assert bucket.wait(3) == 1
+    assert await bucket.wait(3) == 1
     clock.now += 1000
-    assert bucket.wait(60) == 0
-    assert bucket.wait(61) == 0  # more than it can ever hold: a full bucket lets it through
+    assert await bucket.wait(60) == 0
+    assert await bucket.wait(61) == 0  # more than it can ever hold: a full bucket lets it through
 
 
-def test_an_overdrawn_bucket_pays_back_first(clock):
-    bucket = Bucket(10, 10, clock)
+async def test_an_overdrawn_bucket_pays_back_first(clock):
+    bucket = OwnBucket(10, 10, clock)
     bucket.take(25)
-    assert bucket.wait(1) == 16
+    assert await bucket.wait(1) == 16
     bucket.take(-15)
-    assert bucket.wait(1) == 1
+    assert await bucket.wait(1) == 1
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 20)), max_size=60))
 def test_nobody_gets_more_than_capacity_and_refill(steps):
     clock = Clock()
-    bucket, begin, taken = Bucket(10, 5, clock), clock.now, 0.0
+    bucket, begin, taken = OwnBucket(10, 5, clock), clock.now, 0.0
     for pause, amount in steps:
         clock.now += pause
-        if bucket.wait(amount) == 0:
+        if asyncio.run(bucket.wait(amount)) == 0:
             bucket.take(amount)
             taken += amount
     largest = max((amount for _, amount in steps), default=0)
     assert taken <= 10 + (clock.now - begin) * 2 + max(0, largest - 10) + 1e-6
 
 
-def test_requests_a_minute(clock):
-    account = Account(Limits(requests_per_minute=2), clock)
-    account.enter(Work())
-    account.enter(Work())
-    error = refusal(account)
+async def test_requests_a_minute(clock):
+    account = Account(Principal(limits=Limits(requests_per_minute=2)), clock=clock)
+    await account.enter(Work())
+    await account.enter(Work())
+    error = await refusal(account)
     assert error.retry_after == pytest.approx(30)
     assert "2 requests a minute" in error.message
     clock.now += error.retry_after
-    account.enter(Work())
+    await account.enter(Work())
 
 
-def test_what_was_not_used_comes_back(clock):
-    account = Account(Limits(tokens_per_minute=100), clock)
-    account.enter(Work(tokens=100))
-    refusal(account, Work(tokens=50))
+async def test_what_was_not_used_comes_back(clock):
+    account = Account(Principal(limits=Limits(tokens_per_minute=100)), clock=clock)
+    await account.enter(Work(tokens=100))
+    await refusal(account, Work(tokens=50))
     account.leave(Work(tokens=100), Work(tokens=10))
-    account.enter(Work(tokens=90))
-    assert refusal(account, Work(tokens=1)).metadata == {"limit": "tokens"}
+    await account.enter(Work(tokens=90))
+    assert (await refusal(account, Work(tokens=1))).metadata == {"limit": "tokens"}
 
 
-def test_work_that_was_more_than_expected_is_owed(clock):
-    account = Account(Limits(tokens_per_minute=60), clock)
-    account.enter(Work(tokens=10))
+async def test_work_that_was_more_than_expected_is_owed(clock):
+    account = Account(Principal(limits=Limits(tokens_per_minute=60)), clock=clock)
+    await account.enter(Work(tokens=10))
     account.leave(Work(tokens=10), Work(tokens=120))
-    assert refusal(account, Work(tokens=1)).retry_after == pytest.approx(61)
+    assert (await refusal(account, Work(tokens=1))).retry_after == pytest.approx(61)
 
 
-def test_a_refused_call_takes_nothing(clock):
-    account = Account(Limits(requests_per_minute=10, tokens_per_minute=10), clock)
-    account.enter(Work(tokens=10))
+async def test_a_refused_call_takes_nothing(clock):
+    account = Account(Principal(limits=Limits(requests_per_minute=10, tokens_per_minute=10)), clock=clock)
+    await account.enter(Work(tokens=10))
     for _ in range(20):
-        refusal(account, Work(tokens=10))
+        await refusal(account, Work(tokens=10))
     clock.now += 60
-    account.enter(Work(tokens=10))
+    await account.enter(Work(tokens=10))
 
 
-def test_calls_at_a_time(clock):
-    account = Account(Limits(concurrent=1), clock)
-    account.enter(Work())
-    assert refusal(account).metadata == {"limit": "concurrent"}
+async def test_calls_at_a_time(clock):
+    account = Account(Principal(limits=Limits(concurrent=1)), clock=clock)
+    await account.enter(Work())
+    assert (await refusal(account)).metadata == {"limit": "concurrent"}
     account.leave(Work(), Work())
-    account.enter(Work())
+    await account.enter(Work())
 
 
-def test_keys_of_one_name_share_an_account_and_new_limits_hold_at_once():
+async def test_keys_of_one_name_share_an_account_and_new_limits_hold_at_once():
     accounts = Accounts()
     old = Principal(name="a", key_id="1", limits=Limits(concurrent=1))
     new = Principal(name="a", key_id="2", limits=Limits(concurrent=1))
     assert accounts.of(old) is accounts.of(new)
-    accounts.of(old).enter(Work())
+    await accounts.of(old).enter(Work())
     tightened = Principal(name="a", key_id="2", limits=Limits(concurrent=1, requests_per_minute=5))
-    refusal(accounts.of(tightened))  # who runs stays counted
+    await refusal(accounts.of(tightened))  # who runs stays counted
     assert accounts.of(Principal(tenant="other", name="a", limits=Limits(concurrent=1))).running == 0
 
 

@@ -14,10 +14,11 @@ from fakes import GENERATE, FakeBackend, backends, gateway
 from key_parts import Keys, bearer
 
 from gateway.cli.app import run
+from gateway.database import DatabaseSettings
 from gateway.principal import Principal
 from gateway.usage.ledger import Ledger
 from gateway.usage.record import Amounts, Of, line_of
-from gateway.usage.store import Asked, UsageSettings
+from gateway.usage.store import Asked, UsageStore
 from pequod.common.v1 import Usage
 from services.common.errors import Code, Reason, ServiceError
 from services.common.metrics import Metrics
@@ -28,8 +29,8 @@ HOUR = datetime(2026, 11, 26, 14, tzinfo=UTC)
 
 @pytest.fixture
 def store(database_url):
-    opened = UsageSettings(database_url).open()
-    yield opened
+    opened = DatabaseSettings(database_url).open()
+    yield UsageStore(opened)
     opened.close()
 
 
@@ -61,14 +62,14 @@ def test_sums_by_day_between_times_and_of_a_tenant(store):
 
 
 def test_a_second_process_finds_the_schema_there(store, database_url):
-    again = UsageSettings(database_url).open()
-    again.add([(of(), Amounts(calls=1))])
+    again = DatabaseSettings(database_url).open()
+    UsageStore(again).add([(of(), Amounts(calls=1))])
     assert store.sums(Asked(("key",)))[0]["calls"] == 1
     again.close()
 
 
 def test_an_empty_url_keeps_nothing():
-    assert UsageSettings("").open() is None
+    assert DatabaseSettings("").open() is None
 
 
 def test_what_a_call_adds():
@@ -105,7 +106,7 @@ async def test_a_database_that_is_away_gets_the_lines_later():
 async def test_calls_through_a_gateway_are_in_the_database_when_it_has_ended(tmp_path, capsys, monkeypatch):
     keys = Keys(tmp_path)
     text = keys.add("reader", tenant="acme")
-    usage = UsageSettings(f"sqlite:///{tmp_path}/usage.db")
+    database = DatabaseSettings(f"sqlite:///{tmp_path}/usage.db")
 
     async def answer(request, context):
         used = Usage(model="gpt2", input_tokens=3, output_tokens=4, compute_ms=2)
@@ -114,7 +115,7 @@ async def test_calls_through_a_gateway_are_in_the_database_when_it_has_ended(tmp
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "bad")
         return b""
 
-    settings = {"keys": keys.settings, "usage": usage}
+    settings = {"keys": keys.settings, "database": database}
     async with (
         backends(FakeBackend().on(GENERATE, answer)) as (backend,),
         gateway(settings=settings, sampler=[backend]) as door,
@@ -124,7 +125,7 @@ async def test_calls_through_a_gateway_are_in_the_database_when_it_has_ended(tmp
             await door.stub(GENERATE)(b"x", metadata=bearer(text))
         with pytest.raises(grpc.aio.AioRpcError):
             await door.stub(GENERATE)(b"")  # without a key: nobody's
-    monkeypatch.setenv("PEQUOD_USAGE_DATABASE_URL", usage.url)
+    monkeypatch.setenv("PEQUOD_GATEWAY_DATABASE_URL", database.url)
     assert run(["usage", "--csv"]) == 0
     [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert row == {

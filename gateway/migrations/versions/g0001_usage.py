@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 from sqlalchemy import BigInteger, Column, Double, PrimaryKeyConstraint, String
 
-revision = "u0001"
+revision = "g0001"
 down_revision = None
 
 
