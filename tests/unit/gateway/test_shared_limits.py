@@ -162,5 +162,6 @@ async def test_two_gateways_before_one_service(database_url, tmp_path):
 
         codes = Counter(await asyncio.gather(*[call(door) for door in (one, other) * 20]))
         assert codes[grpc.StatusCode.OK] == backend.calls()
-        assert 20 <= codes[grpc.StatusCode.OK] <= 24  # what came while a gateway asked may overdraw a little
+        # What one gateway holds unused is missing, what came while it asked is overdrawn: a slice each.
+        assert 18 <= codes[grpc.StatusCode.OK] <= 24
         assert codes[grpc.StatusCode.RESOURCE_EXHAUSTED] == 40 - codes[grpc.StatusCode.OK]
