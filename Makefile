@@ -94,8 +94,8 @@ client: setup ## Build dist/pequod_client-*.whl
 corpus: setup ## Fetch the books the shipped text models were made from into var/corpus
 	$(BIN)/python -m services.finetune.recipes.corpus --out var/corpus
 
-bench-gateway: setup ## Measure the gateway against a bare echo server
-	$(BIN)/python -m tests.bench.bench_gateway
+bench-gateway: setup ## Measure the gateway: rates, crowds of tenants, peers (ONLY=)
+	$(BIN)/python -m tests.bench.bench_gateway $(if $(ONLY),--only $(ONLY))
 
 bench-ngram: setup ## Measure n-gram training, queries and generation (CORPUS=folder)
 	$(BIN)/python -m tests.bench.bench_ngram --corpus $(CORPUS)

@@ -8,6 +8,7 @@ multiplicative decrease: Chiu and Jain, 1989.)
 from __future__ import annotations
 
 import asyncio
+import time
 
 from gateway.fair import FairQueue
 from gateway.principal import Principal
@@ -19,18 +20,19 @@ _NEWEST = 0.05
 _FIRST_PLACES = 64
 _LEAST_PLACES = 8
 _DECREASE = 0.95
-_QUEUED_MS = 5.0
-"""A service's queue shorter than this is no queue; longer ones count against the work's own time."""
+_QUEUED_MS = 2.0
+"""A wait in a service shorter than this is none."""
 _MOST_MEANS = 10_000
 
 
 class _Waiting:
     """A call in the queue."""
 
-    __slots__ = ("flow", "turn")
+    __slots__ = ("deadline", "flow", "turn")
 
-    def __init__(self, flow: str) -> None:
+    def __init__(self, flow: str, deadline: float) -> None:
         self.flow = flow
+        self.deadline = deadline  # on the clock of time.monotonic
         self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
@@ -41,6 +43,8 @@ class Gate:
         self.inflight = 0
         self.most = places
         self._limit = float(min(places, _FIRST_PLACES))
+        self._searching = True
+        """Until there were too many for the first time; from then on one more for a whole round of calls."""
         self._queue = queue
         self._waiting: FairQueue[_Waiting] = FairQueue()
         self._held = 0.05
@@ -76,15 +80,16 @@ class Gate:
     async def wait(self, principal: Principal, seconds: float) -> None:
         """Queue for a place and take it.
 
-        Raises OVERLOADED at once when the wait would outlast ``seconds`` or the queue is full of calls of
-        tenants with no more than one's own; OVERLOADED also when a tenant with less needs the room later;
-        DEADLINE when the wait did outlast it.
+        Raises OVERLOADED at once when wait and work would outlast ``seconds``, or the queue is full of calls
+        of tenants with no more than one's own; later when a tenant with less needs the room, or too little
+        time is left for the work; DEADLINE when the wait did outlast it.
         """
         flow = principal.tenant
         expected = self.expected_wait(flow)
-        if expected > seconds or (len(self._waiting) >= self._queue and not self._make_room(flow)):
+        late = expected + self._work(flow) > seconds
+        if late or (len(self._waiting) >= self._queue and not self._make_room(flow)):
             raise overloaded("too many calls are waiting", expected)
-        waiting = _Waiting(flow)
+        waiting = _Waiting(flow, time.monotonic() + seconds)
         cost = self._held_of.get(flow, self._held) / self._held
         self._waiting.push(waiting, flow, principal.priority, cost)
         try:
@@ -107,11 +112,24 @@ class Gate:
 
     def _pass_on(self) -> None:
         self.inflight -= 1
+        now = time.monotonic()
         while self.inflight < self.places and self._waiting:
             waiting = self._waiting.pop()
-            if not waiting.turn.done():
-                waiting.turn.set_result(None)
-                self.inflight += 1
+            if waiting.turn.done():
+                continue
+            if now + self._work(waiting.flow) > waiting.deadline:
+                # It would take the place of one that can still be served in time.
+                waiting.turn.set_exception(overloaded("too late to begin", self.expected_wait(waiting.flow)))
+                continue
+            waiting.turn.set_result(None)
+            self.inflight += 1
+
+    def _work(self, flow: str) -> float:
+        """Seconds that a call of ``flow`` is likely to take; the least that tenants' calls take on average.
+
+        Whoever sends long and short calls should not have the short ones refused for the long.
+        """
+        return min(self._held_of.get(flow, self._held), self._held)
 
     def _make_room(self, flow: str) -> bool:
         """Let the last call of the tenant that has most waiting go, if that is more than ``flow`` has."""
@@ -140,7 +158,18 @@ class Gate:
 
     def _adapt(self, usage: Usage) -> None:
         least = min(_LEAST_PLACES, self.most)
-        if usage.queue_ms > max(_QUEUED_MS, usage.compute_ms / 2):
+        if usage.queue_ms > _usual_wait(usage):
             self._limit = max(least, self._limit * _DECREASE)
+            self._searching = False
         elif self.inflight >= self.places:
-            self._limit = min(self.most, self._limit + 1)
+            step = 1.0 if self._searching else 1.0 / self._limit
+            self._limit = min(self.most, self._limit + step)
+
+
+def _usual_wait(usage: Usage) -> float:
+    """Milliseconds of waiting in a service that are no queue.
+
+    What shares steps with others waits for the step under way, and the next one fills meanwhile: fewer
+    calls would only make smaller steps. What has a place for itself should hardly wait.
+    """
+    return max(_QUEUED_MS, usage.compute_ms if usage.batch_rows > 1 else usage.compute_ms / 16)

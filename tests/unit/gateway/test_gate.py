@@ -146,6 +146,18 @@ async def test_places_shrink_while_the_service_itself_has_a_queue():
     assert before > gate.places == 8
 
 
+async def test_who_shares_steps_may_wait_for_one():
+    gate = Gate(places=512, queue=10)
+    before = gate.places
+    for _ in range(100):
+        gate.enter()
+        gate.leave(EVERYBODY, 0.1, Usage(queue_ms=50, compute_ms=50, batch_rows=8))
+    assert gate.places == before
+    gate.enter()
+    gate.leave(EVERYBODY, 0.1, Usage(queue_ms=60, compute_ms=50, batch_rows=8))
+    assert gate.places < before
+
+
 async def test_places_grow_while_all_are_taken_and_nothing_waits_there():
     gate = Gate(places=100, queue=10)
     before = gate.places
@@ -155,6 +167,23 @@ async def test_places_grow_while_all_are_taken_and_nothing_waits_there():
             gate.enter()
         gate.leave(EVERYBODY, 0.1, Usage(compute_ms=50))
     assert before < gate.places == 100
+
+
+async def test_after_the_first_queue_places_grow_by_one_for_a_round_of_calls():
+    gate = Gate(places=512, queue=10)
+    for _ in range(400):
+        gate.enter()
+        gate.leave(EVERYBODY, 0.1, Usage(queue_ms=100, compute_ms=50))
+    for _ in range(gate.places):
+        while gate.free:
+            gate.enter()
+        gate.leave(EVERYBODY, 0.1, Usage(compute_ms=50))
+    assert gate.places in (8, 9)
+    for _ in range(100):
+        while gate.free:
+            gate.enter()
+        gate.leave(EVERYBODY, 0.1, Usage(compute_ms=50))
+    assert 12 < gate.places < 18
 
 
 async def test_places_stay_while_the_service_is_idle():
