@@ -13,7 +13,6 @@ _OF_SERVICE = {
     "diffusion": Group.IMAGES,
     "gan": Group.FACES,
     "finetune": Group.FINETUNE,
-    MODELS: Group.MODELS,
 }
 _OPERATE = frozenset({"LoadModel", "UnloadModel", "ExportModel", "SetAlias"})
 _TEXT_TOO = "pequod.tokenizer.v1.TokenizerService"
@@ -25,10 +24,13 @@ _CHANGES = (
 
 
 def groups_of(method: Method) -> tuple[Group, ...]:
-    """A key needs one of these to call ``method``. A service that is not known here needs OPERATE."""
+    """A key needs one of these to call ``method``. A service that is not known here needs OPERATE.
+
+    Everybody may look at models, as far as the tenant sees them: doors and clients look before they ask.
+    """
     service, _, name = method.path.lstrip("/").partition("/")
-    if name in _OPERATE:
-        return (Group.OPERATE,)
+    if method.service == MODELS:
+        return (Group.OPERATE,) if name in _OPERATE else tuple(Group)
     own = _OF_SERVICE.get(method.service, Group.OPERATE)
     return (own, Group.TEXT) if service == _TEXT_TOO else (own,)
 

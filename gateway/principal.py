@@ -10,14 +10,13 @@ from services.common.tenants import LOCAL
 
 
 class Group(enum.StrEnum):
-    """What a key may be allowed to call; every method belongs to one group (see ``gateway.groups``)."""
+    """What a key may be allowed to call; methods belong to groups (see ``gateway.groups``)."""
 
     TEXT = "text"
     EMBEDDINGS = "embeddings"
     IMAGES = "images"
     FACES = "faces"
     FINETUNE = "finetune"
-    MODELS = "models"
     OPERATE = "operate"
     """Loading, unloading, exporting and renaming models."""
 

@@ -9,12 +9,18 @@ import grpc
 import pytest
 from fakes import EMBED_STREAM, GENERATE, UPLOAD, FakeBackend, backends, gateway, reason
 from key_parts import Keys, bearer
+from openai_parts import Sampler, failing
 
+from gateway.groups import group_table
 from gateway.keys import ring
+from gateway.methods import method_table
+from gateway.models import GET_MODEL
 from gateway.principal import Group
 from pequod.finetune.v1 import UploadDatasetRequest
 from pequod.sampler.v1 import GenerateRequest
 from pequod.tokenizer.v1 import EmbedStreamRequest
+from services.common.catalogue import SERVICES
+from services.common.errors import Code, Reason, ServiceError
 
 
 @pytest.fixture
@@ -92,6 +98,32 @@ async def test_a_key_opens_its_groups_only(door, backend, keys, monkeypatch):
     assert (error.code(), reason(error)) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED")
     assert "needs finetune; this key may use text" in error.details()
     assert backend.calls(UPLOAD) == 0
+
+
+def test_every_method_has_its_groups():
+    table = group_table(method_table(SERVICES))
+    assert all(table.values())
+    looking = "/pequod.model.v1.ModelService/GetModel"
+    assert set(table[looking]) == set(Group)
+    assert table["/pequod.model.v1.ModelService/LoadModel"] == (Group.OPERATE,)
+    assert table["/pequod.gan.v1.GanService/Sample"] == (Group.FACES,)
+
+
+async def test_openais_door_takes_a_key_for_texts_only(door, backend, keys, monkeypatch):
+    """It looks at the model before it asks for text."""
+    nobody = failing(ServiceError(Code.NOT_FOUND, Reason.MODEL_NOT_FOUND, "no such model"))
+    backend.on(GENERATE, Sampler().generate).on(GET_MODEL, nobody)
+    headers = {"authorization": f"Bearer {keys.add('texts', groups=(Group.TEXT,))}"}
+    await seen(keys, monkeypatch)
+    reply = await door.http.post("/v1/completions", json={"model": "m", "prompt": "x"}, headers=headers)
+    assert reply.status_code == 200, reply.text
+    reply = await door.http.post("/v1/embeddings", json={"model": "m", "input": "x"}, headers=headers)
+    assert reply.status_code == 403
+    assert reply.json()["error"]["code"] == "NOT_ALLOWED"
+    assert reply.json()["error"]["type"] == "permission_error"
+    reply = await door.http.post("/v1/completions", json={"model": "m", "prompt": "x"})
+    assert reply.status_code == 401
+    assert reply.json()["error"]["code"] == "KEY_MISSING"
 
 
 async def test_a_key_opens_its_models_only(door, backend, keys, monkeypatch):
