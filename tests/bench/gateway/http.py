@@ -1,8 +1,9 @@
-"""Load over HTTP/1.1 that costs little itself and checks every status and body."""
+"""Load over HTTP/1.1 that costs little itself and checks every status and JSON body."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
 
@@ -13,6 +14,7 @@ async def post(
     kind = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     head = f"POST {path} HTTP/1.1\r\nhost: x\r\n{kind}"
     sent = head.encode() + body
+    wanted = json.loads(body)
     taken: list[float] = []
     began = time.perf_counter()
 
@@ -24,7 +26,7 @@ async def post(
             if not answer.startswith(b"HTTP/1.1 200"):
                 raise AssertionError(answer[:100].decode(errors="replace"))
             length = int(answer.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-            if await reader.readexactly(length) != body:
+            if json.loads(await reader.readexactly(length)) != wanted:
                 raise AssertionError("a reply is not the request")
             taken.append(time.perf_counter() - start)
         writer.close()

@@ -19,6 +19,7 @@ GENERATE = "/pequod.sampler.v1.SamplerService/Generate"
 GENERATE_STREAM = "/pequod.sampler.v1.SamplerService/GenerateStream"
 PAYLOAD = GenerateRequest(model="moby-ngram", prompt="THE WHALE " * 18).SerializeToString()
 """About 200 bytes, and a message: a gateway with limits looks into it."""
+WORDS = ("THE WHALE " * 18).encode()
 TEXT = json.dumps({"text": "THE WHALE " * 18}, separators=(",", ":")).encode()
 STREAMS = 16
 MESSAGES = 500
@@ -39,6 +40,10 @@ class Subject:
     """Path of an echo over HTTP; empty: gRPC."""
     also: tuple[psutil.Process, ...] = ()
     """Processes that do part of its work."""
+    path: str = GENERATE
+    request: bytes = PAYLOAD
+    reply: bytes = PAYLOAD
+    """What replies hold."""
 
 
 async def unary(subject: Subject, callers: int, seconds: float) -> tuple[int, float, list[float]]:
@@ -46,15 +51,15 @@ async def unary(subject: Subject, callers: int, seconds: float) -> tuple[int, fl
     if subject.http:
         return await http.post(subject.port, subject.http, TEXT, callers, seconds)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{subject.port}") as channel:
-        stub = channel.unary_unary(GENERATE)
-        await stub(PAYLOAD, metadata=subject.metadata)
+        stub = channel.unary_unary(subject.path)
+        await stub(subject.request, metadata=subject.metadata)
         taken: list[float] = []
         began = time.perf_counter()
 
         async def caller() -> None:
             while (start := time.perf_counter()) < began + seconds:
-                call = stub(PAYLOAD, timeout=30, metadata=subject.metadata)
-                if await call != PAYLOAD or await call.code() is not grpc.StatusCode.OK:
+                call = stub(subject.request, timeout=30, metadata=subject.metadata)
+                if subject.reply not in await call or await call.code() is not grpc.StatusCode.OK:
                     raise AssertionError("a reply is not the request")
                 taken.append(time.perf_counter() - start)
 
