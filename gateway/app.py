@@ -16,6 +16,10 @@ from starlette.applications import Starlette
 from gateway.grpc_door import GrpcDoor
 from gateway.guard import Guard, guarding
 from gateway.health import Health
+from gateway.kserve.answers import Answers
+from gateway.kserve.core import Core
+from gateway.kserve.grpc_door import SERVICE as KSERVE
+from gateway.kserve.grpc_door import KserveDoor
 from gateway.methods import MODELS, Method, grpc_services, method_table
 from gateway.middleware.admission import Admission
 from gateway.middleware.audited import Audited
@@ -115,7 +119,10 @@ async def _listening(
     }
     health_state = Health(settings.services, pools)
     chain = Counted(pipeline(settings, guard, methods, pools, metrics))
-    server = _grpc_server(settings, methods, chain, health_state)
+    core = Core()
+    answers = Answers(core.models, core.statistics, lambda: health_state.ready)
+    kserve = KserveDoor(core, answers, methods, chain)
+    server = _grpc_server(settings, kserve, GrpcDoor(methods, chain), health_state)
     public = Starlette(routes=[*public_status(health_state), *openai.routes(methods, chain)])
     public.router.default = Fallback(
         public.router.default, RpcDoor(methods, chain), openai.nothing(methods, chain)
@@ -141,13 +148,13 @@ async def _listening(
 
 
 def _grpc_server(
-    settings: GatewaySettings, methods: Mapping[str, Method], chain: Proceed, health_state: Health
+    settings: GatewaySettings, kserve: KserveDoor, others: GrpcDoor, health_state: Health
 ) -> grpc.aio.Server:
     server = grpc.aio.server(options=SERVER_OPTIONS)
     health_pb2_grpc.add_HealthServicer_to_server(health_state.servicer, server)
-    names = (*grpc_services(settings.services), health.SERVICE_NAME, reflection.SERVICE_NAME)
+    names = (*grpc_services(settings.services), KSERVE, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
-    server.add_generic_rpc_handlers((GrpcDoor(methods, chain),))  # last: it answers for unknown methods too
+    server.add_generic_rpc_handlers((kserve, others))  # the last answers for unknown methods too
     return server
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 import grpc.aio
@@ -73,17 +73,20 @@ async def _run(pipeline: Proceed, call: Call, context: Context) -> None:
     """Take the call through the pipeline; errors become statuses, which end the handler here."""
     try:
         await pipeline(call)
-    except BackendError as error:
-        await context.abort(error.code, error.message, call.trailing + error.trailing)
-    except ServiceError as error:
-        await _abort(context, error, call.request_id, call.trailing)
-    except Exception:
-        _logger.exception("unexpected error", extra={"method": call.method.path})
-        await _abort(context, internal_error(call.request_id), call.request_id, call.trailing)
+    except Exception as error:
+        await fail(context, error, call.method.path, call.request_id, call.trailing)
     context.set_trailing_metadata(call.trailing)
 
 
-async def _abort(context: Context, error: ServiceError, request_id: str, trailing: Metadata) -> None:
+async def fail(
+    context: Context, error: Exception, path: str, request_id: str, trailing: Metadata = ()
+) -> NoReturn:
+    """End the handler with the status that stands for ``error``; one that is none of ours is logged."""
+    if isinstance(error, BackendError):
+        await context.abort(error.code, error.message, trailing + error.trailing)
+    if not isinstance(error, ServiceError):
+        _logger.error("unexpected error", extra={"method": path}, exc_info=error)
+        error = internal_error(request_id)
     rich = status.to_status(error, request_id)
     await context.abort(status.grpc_code(rich.code), rich.message, trailing + status.trailing(rich))
 
@@ -92,7 +95,7 @@ def _refusal(path: str, known: Iterable[str]) -> Handler:
     error = unknown_method(path, known)
 
     async def refuse(request: Any, context: Context) -> None:
-        await _abort(context, error, "", ())
+        await fail(context, error, path, "")
 
     # This kind reads nothing before the handler runs, so it fits callers of every kind.
     return grpc.stream_stream_rpc_method_handler(refuse)

@@ -31,8 +31,14 @@ class Caller:
     ) -> None:
         """``remaining``: seconds for all calls together; None: as the policy has it."""
         self.request_id = request_id
-        self._methods, self._pipeline, self._metadata = methods, pipeline, metadata
+        self.metadata = metadata
+        self._methods, self._pipeline = methods, pipeline
         self._ends = None if remaining is None else time.monotonic() + remaining
+
+    def within(self, seconds: float) -> Caller:
+        """The same with at most ``seconds`` from now for all calls together."""
+        left = seconds if self._ends is None else min(seconds, self._ends - time.monotonic())
+        return Caller(self._methods, self._pipeline, self.metadata, self.request_id, left)
 
     async def one(self, path: str, request: Message) -> Any:
         """The reply of a unary method. Raises ServiceError or BackendError."""
@@ -94,7 +100,7 @@ class Caller:
         if method is None:
             raise unknown_method(path, self._methods)
         remaining = None if self._ends is None else self._ends - time.monotonic()
-        return Call(method, self._metadata, request, remaining, replies)
+        return Call(method, self.metadata, request, remaining, replies)
 
 
 class _Handover:
