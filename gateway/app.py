@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from gateway.grpc_door import GrpcDoor
 from gateway.guard import Guard, guarding
 from gateway.health import Health
+from gateway.kserve import routes as kserve
 from gateway.kserve.answers import Answers
 from gateway.kserve.core import Core
 from gateway.kserve.grpc_door import SERVICE as KSERVE
@@ -121,11 +125,16 @@ async def _listening(
     chain = Counted(pipeline(settings, guard, methods, pools, metrics))
     core = Core()
     answers = Answers(core.models, core.statistics, lambda: health_state.ready)
-    kserve = KserveDoor(core, answers, methods, chain)
-    server = _grpc_server(settings, kserve, GrpcDoor(methods, chain), health_state)
-    public = Starlette(routes=[*public_status(health_state), *openai.routes(methods, chain)])
-    public.router.default = Fallback(
-        public.router.default, RpcDoor(methods, chain), openai.nothing(methods, chain)
+    doors = (KserveDoor(core, answers, methods, chain), GrpcDoor(methods, chain))
+    server = _grpc_server(settings, doors, health_state)
+    public = _public(
+        [
+            *public_status(health_state),
+            *openai.routes(methods, chain),
+            *kserve.routes(core, answers, methods, chain),
+        ],
+        methods,
+        chain,
     )
     admin = side_app(metrics.registry, lambda: health_state.ready)
     async with contextlib.AsyncExitStack() as stack, contextlib.AsyncExitStack() as http:
@@ -147,14 +156,24 @@ async def _listening(
             await _drain(server, chain, http, health_state, listeners)
 
 
+def _public(routes: Sequence[BaseRoute], methods: Mapping[str, Method], chain: Proceed) -> Starlette:
+    app = Starlette(routes=routes)
+    refusals: dict[str, ASGIApp] = {
+        "/v1/": openai.nothing(methods, chain),
+        "/v2/": kserve.nothing(methods, chain),
+    }
+    app.router.default = Fallback(app.router.default, RpcDoor(methods, chain), refusals)
+    return app
+
+
 def _grpc_server(
-    settings: GatewaySettings, kserve: KserveDoor, others: GrpcDoor, health_state: Health
+    settings: GatewaySettings, doors: Sequence[grpc.GenericRpcHandler], health_state: Health
 ) -> grpc.aio.Server:
     server = grpc.aio.server(options=SERVER_OPTIONS)
     health_pb2_grpc.add_HealthServicer_to_server(health_state.servicer, server)
     names = (*grpc_services(settings.services), KSERVE, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
-    server.add_generic_rpc_handlers((kserve, others))  # the last answers for unknown methods too
+    server.add_generic_rpc_handlers(doors)  # last: the last of them answers for unknown methods too
     return server
 
 

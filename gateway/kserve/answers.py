@@ -69,12 +69,13 @@ class Answers:
 
     async def model_metadata(self, request: ModelMetadataRequest, caller: Caller) -> ModelMetadataResponse:
         """Its inputs and outputs."""
-        return messages.metadata_message(*await self._models.describe(request.name, request.version, caller))
+        served, kind = await self._models.describe(request.name, request.version, caller)
+        return messages.metadata_message(request.name, served, kind)
 
     async def model_config(self, request: ModelConfigRequest, caller: Caller) -> ModelConfigResponse:
         """Its configuration."""
-        described = await self._models.describe(request.name, request.version, caller)
-        return ModelConfigResponse(config=messages.config_message(*described))
+        _, kind = await self._models.describe(request.name, request.version, caller)
+        return ModelConfigResponse(config=messages.config_message(request.name, kind))
 
     async def model_statistics(
         self, request: ModelStatisticsRequest, caller: Caller

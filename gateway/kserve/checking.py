@@ -17,7 +17,7 @@ from services.common.errors import invalid, unsupported
 TIMEOUT = "timeout"
 """Microseconds that the caller gives the request."""
 BINARY_OUTPUT = "binary_data_output"
-_RESERVED: Mapping[str, type | tuple[type, ...]] = {
+RESERVED: Mapping[str, type | tuple[type, ...]] = {
     TIMEOUT: int,
     BINARY_OUTPUT: bool,
     "triton_enable_empty_final_response": bool,
@@ -110,10 +110,10 @@ def _settings(
     settable = {name: spec for name, spec in specs.items() if spec.setting}
     found: dict[str, Any] = {}
     for name, value in parameters.items():
-        if name in _RESERVED:
+        if name in RESERVED:
             _check_reserved(name, value)
         elif name not in settable:
-            known = [*settable, *_RESERVED]
+            known = [*settable, *RESERVED]
             raise invalid(f"parameters.{name}", f"there is no such parameter{_instead(name, known)}")
         elif name in tensors:
             raise invalid(f"parameters.{name}", "is an input of this request too; give one of them")
@@ -123,7 +123,7 @@ def _settings(
 
 
 def _check_reserved(name: str, value: Value) -> None:
-    _check_type(name, value, _RESERVED[name])
+    _check_type(name, value, RESERVED[name])
     if name == "sequence_id" and value not in (0, ""):
         raise unsupported("parameters.sequence_id: models here remember nothing between requests")
 

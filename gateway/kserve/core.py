@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 from gateway.kserve.checking import read, reply_of, seconds_of
-from gateway.kserve.described import Description
 from gateway.kserve.inputs import Inputs
-from gateway.kserve.kind import Kind, Served, opened
+from gateway.kserve.kind import Kind, Served
 from gateway.kserve.models import Models
 from gateway.kserve.request import InferReply, InferRequest, Outcome
 from gateway.kserve.statistics import Statistics, Times
+from gateway.kserve.weighing import weighed
 from gateway.openai.caller import Caller
-
-# From here on reading tensors takes long enough to keep other calls waiting.
-_LARGE = 256 * 1024
 
 
 class Core:
@@ -30,19 +26,21 @@ class Core:
     async def infer(self, request: InferRequest, caller: Caller) -> InferReply:
         """The one reply. Raises ServiceError or BackendError."""
         times, caller = Times(), _in_time(request, caller)
-        served = await self.models.find(request.model, request.version, caller)
+        served, kind = await self.models.find(request.model, request.version, caller)
         with self._counting(served, times):
-            kind, inputs = await _prepared(request, served, times)
+            inputs = await weighed(_weight(request), read, request, kind.description)
+            times.inputs_read()
             outcome = await kind.infer(inputs, caller)
         return self._done(request, served, outcome, times)
 
     async def stream(self, request: InferRequest, caller: Caller) -> AsyncGenerator[InferReply, None]:
         """The replies as they come; closing it cancels the call. Raises as ``infer``, also after some."""
         times, caller = Times(), _in_time(request, caller)
-        served = await self.models.find(request.model, request.version, caller)
+        served, kind = await self.models.find(request.model, request.version, caller)
         last: Outcome | None = None
         with self._counting(served, times):
-            kind, inputs = await _prepared(request, served, times)
+            inputs = await weighed(_weight(request), read, request, kind.description)
+            times.inputs_read()
             async with aclosing(_outcomes(kind, inputs, caller)) as outcomes:
                 async for outcome in outcomes:
                     if outcome.is_last:
@@ -67,22 +65,13 @@ class Core:
         return reply_of(request, outcome, version)
 
 
+def _weight(request: InferRequest) -> int:
+    return sum(given.weight for given in request.inputs)
+
+
 def _in_time(request: InferRequest, caller: Caller) -> Caller:
     seconds = seconds_of(request.parameters)
     return caller if seconds is None else caller.within(seconds)
-
-
-async def _prepared(request: InferRequest, served: Served, times: Times) -> tuple[Kind, Inputs]:
-    kind = opened(served)
-    inputs = await _read(request, kind.description)
-    times.inputs_read()
-    return kind, inputs
-
-
-async def _read(request: InferRequest, described: Description) -> Inputs:
-    if sum(given.weight for given in request.inputs) < _LARGE:
-        return read(request, described)
-    return await asyncio.to_thread(read, request, described)
 
 
 async def _outcomes(kind: Kind, inputs: Inputs, caller: Caller) -> AsyncGenerator[Outcome, None]:

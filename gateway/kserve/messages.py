@@ -45,11 +45,11 @@ def server_message() -> ServerMetadataResponse:
     return ServerMetadataResponse(name="pequod", version=version("pequod"), extensions=EXTENSIONS)
 
 
-def metadata_message(served: Served, kind: Kind) -> ModelMetadataResponse:
-    """A model's inputs and outputs."""
+def metadata_message(name: str, served: Served, kind: Kind) -> ModelMetadataResponse:
+    """A model's inputs and outputs; ``name`` is what it was asked for by."""
     described = kind.description
     return ModelMetadataResponse(
-        name=served.reference,
+        name=name,
         versions=[served.model.version],
         platform=described.platform,
         inputs=[_metadata(spec) for spec in described.inputs],
@@ -57,15 +57,10 @@ def metadata_message(served: Served, kind: Kind) -> ModelMetadataResponse:
     )
 
 
-def config_message(served: Served, kind: Kind) -> ModelConfig:
+def config_message(name: str, kind: Kind) -> ModelConfig:
     """A model's configuration: no batch dimension beside its tensors' own first one."""
     described = kind.description
-    config = ModelConfig(
-        name=served.reference,
-        platform=described.platform,
-        backend=BACKEND,
-        max_batch_size=0,
-    )
+    config = ModelConfig(name=name, platform=described.platform, backend=BACKEND, max_batch_size=0)
     config.version_policy.latest.num_versions = 1
     config.model_transaction_policy.decoupled = described.decoupled
     for spec in described.inputs:

@@ -23,22 +23,23 @@ class Models:
     """Asks for models, as their caller, through the pipeline."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[object, ...], tuple[Served, float]] = {}
+        self._kept: dict[tuple[object, ...], tuple[Served, Kind, float]] = {}
 
-    async def find(self, name: str, version: str, caller: Caller) -> Served:
+    async def find(self, name: str, version: str, caller: Caller) -> tuple[Served, Kind]:
         """What an inference needs to know, up to KEPT_SECONDS old: the inference itself is checked anyway.
 
         What one caller was told is told to no other: those with other credentials ask anew.
         """
         reference = reference_of(name, version)
         key = (reference, *(pair for pair in caller.metadata if pair[0] not in _NOT_IDENTITY))
-        served, expires = self._kept.get(key, (None, 0.0))
-        if served is None or time.monotonic() > expires:
-            served = await self._ask(reference, caller)
-            if len(self._kept) >= _MOST_KEPT:
-                self._kept.clear()
-            self._kept[key] = (served, time.monotonic() + KEPT_SECONDS)
-        return served
+        kept = self._kept.get(key)
+        if kept is not None and time.monotonic() < kept[2]:
+            return kept[0], kept[1]
+        served, kind = await self.describe(name, version, caller)
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.clear()
+        self._kept[key] = (served, kind, time.monotonic() + KEPT_SECONDS)
+        return served, kind
 
     async def get(self, name: str, version: str, caller: Caller) -> Served:
         """The same as it is now. Raises NOT_FOUND with the close names."""

@@ -30,17 +30,10 @@ _INT64 = 2**63
 
 def request_of(message: ModelInferRequest) -> InferRequest:
     """What the message asks for. Raises INVALID_ARGUMENT where elements stand in the wrong place."""
-    raw = list(message.raw_input_contents)
+    raw, count = list(message.raw_input_contents), len(message.inputs)
     # Elements in shared memory, which are refused later, have no entry.
-    if (
-        raw
-        and len(raw) != len(message.inputs)
-        and not any(_SHARED in each.parameters for each in message.inputs)
-    ):
-        raise invalid(
-            "raw_input_contents",
-            f"has {len(raw)} entries for {len(message.inputs)} inputs, one each is expected",
-        )
+    if raw and len(raw) != count and not any(_SHARED in each.parameters for each in message.inputs):
+        raise invalid("raw_input_contents", f"has {len(raw)} entries, one for each of {count} is expected")
     return InferRequest(
         model=message.model_name,
         version=message.model_version,

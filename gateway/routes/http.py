@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -61,18 +61,19 @@ def form_refusal(request: Request) -> ServiceError | None:
 
 
 class Fallback:
-    """What answers where no route matches: RPCs, whose paths are their names; under ``/v1`` a refusal.
+    """What answers where no route matches: RPCs, whose paths are their names; a refusal under some prefixes.
 
     Routes do not match a path with a line break in it, whatever they say.
     """
 
-    def __init__(self, others: ASGIApp, rpcs: ASGIApp, openai: ASGIApp) -> None:
-        """``others`` gets what is no HTTP."""
-        self._others, self._rpcs, self._openai = others, rpcs, openai
+    def __init__(self, others: ASGIApp, rpcs: ASGIApp, refusals: Mapping[str, ASGIApp]) -> None:
+        """``others`` gets what is no HTTP; ``refusals`` by the prefix of the paths that they answer."""
+        self._others, self._rpcs, self._refusals = others, rpcs, refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass it on."""
         answering = self._others
         if scope["type"] == "http":
-            answering = self._openai if scope["path"].startswith("/v1/") else self._rpcs
+            found = (each for prefix, each in self._refusals.items() if scope["path"].startswith(prefix))
+            answering = next(found, self._rpcs)
         await answering(scope, receive, send)
