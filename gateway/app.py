@@ -22,7 +22,6 @@ from gateway.health import Health
 from gateway.kserve import routes as kserve
 from gateway.kserve.answers import Answers
 from gateway.kserve.core import Core
-from gateway.kserve.grpc_door import SERVICE as KSERVE
 from gateway.kserve.grpc_door import KserveDoor
 from gateway.methods import MODELS, Method, grpc_services, method_table
 from gateway.middleware.admission import Admission
@@ -171,7 +170,7 @@ def _grpc_server(
 ) -> grpc.aio.Server:
     server = grpc.aio.server(options=SERVER_OPTIONS)
     health_pb2_grpc.add_HealthServicer_to_server(health_state.servicer, server)
-    names = (*grpc_services(settings.services), KSERVE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    names = (*grpc_services(settings.services), health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
     server.add_generic_rpc_handlers(doors)  # last: the last of them answers for unknown methods too
     return server

@@ -8,6 +8,7 @@ from typing import Any
 
 from grpc_health.v1 import health, health_pb2
 
+from gateway.methods import KSERVE_SERVICE
 from gateway.upstream.pool import Pool
 from services.common.catalogue import MODEL_SERVICE, ServiceEntry
 
@@ -56,7 +57,8 @@ class Health:
 
     def _states(self) -> dict[str, bool]:
         with_models = [self._pools[entry.name] for entry in self._services if entry.has_models]
-        states = {"": self.ready, MODEL_SERVICE: any(pool.healthy for pool in with_models)}
+        states = {"": self.ready, KSERVE_SERVICE: self.ready}
+        states[MODEL_SERVICE] = any(pool.healthy for pool in with_models)
         for entry in self._services:
             states |= dict.fromkeys(entry.grpc_services, self._pools[entry.name].healthy)
         return states

@@ -17,6 +17,9 @@ from services.common.errors import Code, Reason, ServiceError
 MODELS = "models"
 """Stands for a service's name where the model in the request decides which service a call goes to."""
 
+KSERVE_SERVICE = "inference.GRPCInferenceService"
+"""Answered by the gateway itself, by calls of the services."""
+
 _MODEL_PROTOS = "pequod.model.v1.model_pb2"
 
 
@@ -41,8 +44,8 @@ def method_table(services: Sequence[ServiceEntry]) -> dict[str, Method]:
 
 
 def grpc_services(services: Sequence[ServiceEntry]) -> tuple[str, ...]:
-    """The full names of the gRPC services behind the gateway."""
-    return (*(name for entry in services for name in entry.grpc_services), MODEL_SERVICE)
+    """The full names of the gRPC services that the gateway offers."""
+    return (*(name for entry in services for name in entry.grpc_services), MODEL_SERVICE, KSERVE_SERVICE)
 
 
 def unknown_method(path: str, known: Iterable[str]) -> ServiceError:

@@ -60,9 +60,12 @@ class Core:
             raise
 
     def _done(self, request: InferRequest, served: Served, outcome: Outcome, times: Times) -> InferReply:
+        times.answered()
         version = _version(served, outcome)
-        self.statistics.succeeded(served.model.name, version, outcome.rows, outcome.usage, times)
-        return reply_of(request, outcome, version)
+        reply = reply_of(request, outcome, version)
+        rows, usage = outcome.rows, outcome.usage
+        self.statistics.succeeded(served.model.name, version, rows, usage, times)
+        return reply
 
 
 def _weight(request: InferRequest) -> int:

@@ -16,7 +16,7 @@ from gateway.kserve.answers import Answers
 from gateway.kserve.core import Core
 from gateway.kserve.streaming import Conversation
 from gateway.kserve.wire import message_of, request_of
-from gateway.methods import Method
+from gateway.methods import KSERVE_SERVICE, Method
 from gateway.openai.caller import Caller
 from gateway.pipeline import Proceed
 from inference import ModelInferRequest, ModelInferResponse
@@ -25,8 +25,7 @@ from services.common.rpc.decode import checked, tolerant
 from services.common.rpc.interceptors import REQUEST_ID_KEY, request_id_from
 from services.common.rpc.usage import Context
 
-SERVICE = "inference.GRPCInferenceService"
-_PREFIX = f"/{SERVICE}/"
+_PREFIX = f"/{KSERVE_SERVICE}/"
 _NOT_OFFERED = "shared memory, traces and log settings are not offered over this service"
 
 Answer: TypeAlias = "Callable[[Any, Caller], Awaitable[Any]]"
@@ -108,7 +107,7 @@ def _serialized(message: Message) -> bytes:
 def _refusal(path: str) -> Handler:
     name = path.removeprefix(_PREFIX)[:200]
     error = ServiceError(
-        Code.UNIMPLEMENTED, Reason.METHOD_NOT_FOUND, f"no method {SERVICE}/{name}: {_NOT_OFFERED}"
+        Code.UNIMPLEMENTED, Reason.METHOD_NOT_FOUND, f"no method {KSERVE_SERVICE}/{name}: {_NOT_OFFERED}"
     )
 
     async def refuse(request: Any, context: Context) -> None:

@@ -80,6 +80,7 @@ def statistics_message(model: Model, counts: Counts) -> ModelStatistics:
         queue=_spent(counts.queue),
         compute_input=_spent(counts.compute_input),
         compute_infer=_spent(counts.compute_infer),
+        compute_output=_spent(counts.compute_output),
     )
     return ModelStatistics(
         name=model.name,

@@ -39,9 +39,11 @@ class OutputBody(Fields):
 
 
 class InferBody(Fields):
-    """A request."""
+    """A request. KServe's clients repeat the model's name, which the path says."""
 
     id: str = ""
+    model_name: str = ""
+    model_version: str = ""
     parameters: dict[str, Value] = Field(default_factory=dict)
     inputs: list[InputBody] = Field(min_length=1)
     outputs: list[OutputBody] = Field(default_factory=list)
@@ -51,6 +53,12 @@ def request_of(model: str, version: str, body: bytes, length: str | None) -> Inf
     """What a body asks for; ``length`` is the header's. Raises INVALID_ARGUMENT naming the field."""
     size = len(body) if length is None else _length_of(length, len(body))
     given = read(InferBody, parse(body[:size]))
+    for field, said, path in (
+        ("model_name", given.model_name, model),
+        ("model_version", given.model_version, version),
+    ):
+        if said and said != path:
+            raise invalid(field, f"is {said!r}, the path says {path!r}")
     return InferRequest(
         model=model,
         version=version,

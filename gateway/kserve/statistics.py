@@ -25,15 +25,25 @@ class Spent:
 
 
 class Times:
-    """A stopwatch of one inference: from its arrival, over the inputs that were read, to its end."""
+    """A stopwatch of one inference: it arrives, its inputs are read, its model answers, it ends."""
 
     def __init__(self) -> None:
         self._began = time.perf_counter_ns()
+        self._answered = self._began
         self.input_ns = 0
 
     def inputs_read(self) -> None:
         """The model is asked from now on."""
         self.input_ns = self.total_ns
+
+    def answered(self) -> None:
+        """The model has."""
+        self._answered = time.perf_counter_ns()
+
+    @property
+    def output_ns(self) -> int:
+        """Since the model has answered."""
+        return time.perf_counter_ns() - self._answered
 
     @property
     def total_ns(self) -> int:
@@ -53,6 +63,7 @@ class Counts:
     queue: Spent = field(default_factory=Spent)
     compute_input: Spent = field(default_factory=Spent)
     compute_infer: Spent = field(default_factory=Spent)
+    compute_output: Spent = field(default_factory=Spent)
 
 
 class Statistics:
@@ -75,6 +86,7 @@ class Statistics:
         counts.queue.add(int(usage.queue_ms * _NS_IN_MS))
         counts.compute_infer.add(int(usage.compute_ms * _NS_IN_MS))
         counts.compute_input.add(times.input_ns)
+        counts.compute_output.add(times.output_ns)
 
     def failed(self, name: str, version: str, times: Times) -> None:
         """One ended otherwise: refused, broken off, or left by its caller."""

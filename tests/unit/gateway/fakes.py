@@ -29,7 +29,11 @@ TOKENIZER = ServiceEntry(
 FINETUNE = ServiceEntry(
     "finetune", 0, 0, ("pequod.finetune.v1.DatasetService",), ("pequod.finetune.v1.dataset_pb2",), False
 )
-ENTRIES = {entry.name: entry for entry in (SAMPLER, TOKENIZER, FINETUNE)}
+DIFFUSION = ServiceEntry(
+    "diffusion", 0, 0, ("pequod.diffusion.v1.DiffusionService",), ("pequod.diffusion.v1.diffusion_pb2",)
+)
+GAN = ServiceEntry("gan", 0, 0, ("pequod.gan.v1.GanService",), ("pequod.gan.v1.gan_pb2",))
+ENTRIES = {entry.name: entry for entry in (SAMPLER, TOKENIZER, FINETUNE, DIFFUSION, GAN)}
 
 GENERATE = "/pequod.sampler.v1.SamplerService/Generate"
 GENERATE_STREAM = "/pequod.sampler.v1.SamplerService/GenerateStream"

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from gateway.app import running
+from gateway.methods import KSERVE_SERVICE
 from gateway.settings import GatewaySettings, Listeners, load
 from services.common.catalogue import SERVICES
 from services.common.metrics import Metrics
@@ -50,10 +51,11 @@ async def test_health_is_that_of_the_services():
         backends(FakeBackend(), FakeBackend()) as (one, two),
         gateway(sampler=[one], tokenizer=[two]) as door,
     ):
-        for name in ("", SAMPLER_NAME, TOKENIZER_NAME, "pequod.model.v1.ModelService"):
+        for name in ("", SAMPLER_NAME, TOKENIZER_NAME, "pequod.model.v1.ModelService", KSERVE_SERVICE):
             await until(door, name, SERVING)
         await two.serving(False)
         await until(door, "", NOT_SERVING)
+        assert await check(door, KSERVE_SERVICE) == NOT_SERVING
         assert await check(door, TOKENIZER_NAME) == NOT_SERVING
         assert await check(door, SAMPLER_NAME) == SERVING
         assert await check(door, "pequod.model.v1.ModelService") == SERVING
@@ -124,6 +126,7 @@ async def test_reflection_describes_everything():
         SAMPLER_NAME,
         TOKENIZER_NAME,
         "pequod.model.v1.ModelService",
+        "inference.GRPCInferenceService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     } == names
