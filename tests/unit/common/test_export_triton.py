@@ -1,5 +1,8 @@
 """Triton: the repository layout and the text of config.pbtxt."""
 
+from google.protobuf import text_format
+
+from inference import TYPE_FP32, ModelConfig
 from services.common.export import Target, export_graphs
 from services.common.export.triton import config_text
 from services.common.runtimes import GraphTensor, open_runtime
@@ -24,6 +27,9 @@ def test_a_triton_export_is_a_model_repository(tmp_path):
         "]\n"
         "dynamic_batching { }\n"
     )
+    config = text_format.Parse((folder / "tiny/config.pbtxt").read_text(), ModelConfig())
+    assert [each.data_type for each in config.input] == [TYPE_FP32, TYPE_FP32]
+    assert [list(each.dims) for each in config.output] == [[-1, 16], [16]]
     runtime = open_runtime(folder / "tiny" / "1" / "model.onnx", threads=1)
     feeds = {name: value.numpy() for name, value in encoder_inputs(batch=2).items()}
     assert runtime.run(feeds)["pooled"].shape == (2, 16)
@@ -39,4 +45,6 @@ def test_without_a_common_batch_axis_triton_does_not_batch():
     assert "dims: [ -1 ]" in text
     assert "dynamic_batching" not in text
     alone = config_text("scores", [row], [row], "batch")
+    (only,) = text_format.Parse(alone, ModelConfig()).input
+    assert (list(only.dims), only.HasField("reshape"), list(only.reshape.shape)) == ([1], True, [])
     assert alone.count("dims: [ 1 ]\n    reshape { shape: [ ] }") == 2
