@@ -1,4 +1,4 @@
-"""A model leaves for Triton: the repository is as Triton reads it, and the graph gives what is served here."""
+"""A model leaves for Triton: its repository is as Triton reads it; the graph gives what is served here."""
 
 from __future__ import annotations
 
