@@ -196,10 +196,11 @@ def _lists(known):
 
 
 @contextlib.asynccontextmanager
-async def door_of(services):
-    """A gateway in front of ``services``."""
+async def door_of(services, **settings):
+    """A gateway in front of ``services``; ``settings`` by name."""
     fakes = {name: services.backend(known) for name, known in KNOWN.items()}
-    async with backends(*fakes.values()), gateway(**{name: [fake] for name, fake in fakes.items()}) as door:
+    behind = {name: [fake] for name, fake in fakes.items()}
+    async with backends(*fakes.values()), gateway(settings=settings, **behind) as door:
         yield door
 
 

@@ -88,7 +88,7 @@ async def test_the_repository_is_listed_loaded_and_unloaded(door, services):
 
 async def test_tensors_as_json(door, services):
     body = {"id": "7", "inputs": [TEXT], "parameters": {"normalize": True}}
-    status, reply = await post(door, SENTENCES, body, x_request_id="mine", authorization="Bearer key")
+    status, reply = await post(door, SENTENCES, body, x_request_id="mine")
     assert status == 200
     assert reply == {
         "model_name": "sentences",
