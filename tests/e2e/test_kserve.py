@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from tests.clients.environment import programs
 pytestmark = pytest.mark.timeout(600)  # an environment may have to be made
 
 SCRIPTS = Path(__file__).parents[1] / "clients"
+README = Path(__file__).parents[2] / "README.md"
 TEXTS = ("a whale", "a ship at sea")
 SEEDS = (7, 8)
 PROMPT = "The old captain"
@@ -135,3 +139,40 @@ def test_kserves_clients_get_what_our_own_api_gives(platform, channel, vectors):
             np.testing.assert_allclose(found[door][form]["vectors"], vectors, atol=1e-6)
             assert found[door][form]["text"] == text(channel, seed=7)
             assert (np.array(found[door][form]["faces"]) == faces(channel)).all()
+
+
+def examples(language):
+    """The README's blocks in ``language`` that speak of KServe."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    return [text for kind, text in blocks if kind == language and ("tritonclient" in text or "/v2/" in text)]
+
+
+def test_the_readmes_python_runs(platform):
+    (example,) = examples("python")
+    assert "127.0.0.1:50051" in example
+    python = programs("tritonclient") / "python"
+    command = [python, "-I", "-c", example.replace("127.0.0.1:50051", platform.grpc)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    *story, shapes = done.stdout.splitlines()
+    assert "".join(story).strip()
+    assert shapes == "(2, 384) (4, 32, 32, 3)"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_readmes_commands_run(platform):
+    (example,) = examples("")
+    address = platform.http.removeprefix("http://")
+    commands = example.replace("\\\n", "").replace("curl -s", "curl -fs").splitlines()
+    assert len(commands) == 4
+    replies = []
+    for command in commands:
+        assert "localhost:8080" in command
+        words = shlex.split(command.replace("localhost:8080", address))
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, command
+        replies.append(done.stdout)
+    assert json.loads(replies[0])["outputs"][0]["shape"] == [1, 384]
+    assert json.loads(replies[1])["text_output"]
+    assert replies[2].startswith("data: {")
+    assert json.loads(replies[3])["platform"] == "pequod_stylegan"
