@@ -15,9 +15,6 @@ _OF_SERVICE = {
     "finetune": Group.FINETUNE,
 }
 _OPERATE = frozenset({"LoadModel", "UnloadModel", "ExportModel", "SetAlias"})
-_LOOK = "GetModel"
-"""Who may run a model may look at it, too: clients ask for its tensors before they use them."""
-_RUN = (Group.TEXT, Group.EMBEDDINGS, Group.IMAGES, Group.FACES)
 _TEXT_TOO = "pequod.tokenizer.v1.TokenizerService"
 """Tokens are counted by who writes prompts, too."""
 _CHANGES = (
@@ -35,8 +32,6 @@ def groups_of(method: Method) -> tuple[Group, ...]:
     if method.service == MODELS:
         return (Group.OPERATE,) if name in _OPERATE else tuple(Group)
     own = _OF_SERVICE.get(method.service, Group.OPERATE)
-    if name == _LOOK:
-        return (own, *_RUN)
     return (own, Group.TEXT) if service == _TEXT_TOO else (own,)
 
 

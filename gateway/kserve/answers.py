@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.call import BackendError
+from gateway.caller import Caller
 from gateway.kserve import messages
 from gateway.kserve.models import Models
 from gateway.kserve.statistics import Statistics
-from gateway.openai.caller import Caller
 from gateway.routes.errors import status_of
 from inference import (
     ModelConfigRequest,

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
+from gateway.caller import Caller
 from gateway.kserve.checking import read, reply_of, seconds_of
 from gateway.kserve.inputs import Inputs
 from gateway.kserve.kind import Kind, Served
@@ -13,7 +14,6 @@ from gateway.kserve.models import Models
 from gateway.kserve.request import InferReply, InferRequest, Outcome
 from gateway.kserve.statistics import Statistics, Times
 from gateway.kserve.weighing import weighed
-from gateway.openai.caller import Caller
 
 
 class Core:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from gateway.caller import Caller
 from gateway.kserve.described import FREE, TensorSpec
 from gateway.kserve.inputs import Inputs
 from gateway.kserve.kind import Served
 from gateway.kserve.request import Outcome
 from gateway.kserve.tensors import Tensor
-from gateway.openai.caller import Caller
 from gateway.openai.embeddings import EMBED
 from pequod.tokenizer import v1
 

@@ -7,13 +7,13 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
+from gateway.caller import Caller
 from gateway.kserve.checking import RESERVED
 from gateway.kserve.core import Core
 from gateway.kserve.described import Description, TensorSpec
 from gateway.kserve.request import GivenTensor, InferReply, InferRequest, Value
 from gateway.kserve.rest_wire import elements, flat, named
 from gateway.kserve.tensors import Tensor
-from gateway.openai.caller import Caller
 from services.common.errors import invalid
 
 _ID, _PARAMETERS = "id", "parameters"

@@ -11,13 +11,13 @@ from google.protobuf.message import Message
 
 import inference
 from gateway.call import Metadata
+from gateway.caller import Caller
 from gateway.grpc_door import Handler, fail
 from gateway.kserve.answers import Answers
 from gateway.kserve.core import Core
 from gateway.kserve.streaming import Conversation
 from gateway.kserve.wire import message_of, request_of
 from gateway.methods import KSERVE_SERVICE, Method
-from gateway.openai.caller import Caller
 from gateway.pipeline import Proceed
 from inference import ModelInferRequest, ModelInferResponse
 from services.common.errors import Code, Reason, ServiceError

@@ -8,12 +8,12 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
+from gateway.caller import Caller
 from gateway.kserve import kinds
 from gateway.kserve.described import FREE, Description, TensorSpec
 from gateway.kserve.inputs import Inputs
 from gateway.kserve.request import Outcome
 from gateway.openai.adapters import is_adapter
-from gateway.openai.caller import Caller
 from pequod.model.v1 import Model, ModelKind
 from services.common import families
 from services.common.errors import ServiceError, unsupported

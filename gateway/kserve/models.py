@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
+from gateway.caller import Caller
 from gateway.kserve.kind import Kind, Served, has_tensors, opened
 from gateway.models import LIST_MODELS
 from gateway.openai.adapters import is_adapter, model_of
-from gateway.openai.caller import Caller
 from pequod.model.v1 import ListModelsRequest, LoadModelRequest, Model, UnloadModelRequest
 from services.common.catalogue import MODEL_SERVICE
 from services.common.errors import invalid

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from gateway.call import BackendError
+from gateway.caller import Caller
 from gateway.kserve.rest_wire import HEADER_LENGTH, to_json
 from gateway.methods import Method
-from gateway.openai.caller import Caller
 from gateway.pipeline import Proceed
 from gateway.routes.body import CallerLeft, read_bytes
 from gateway.routes.deadline import timeout_from

@@ -10,6 +10,7 @@ from pydantic import Field
 from starlette.routing import BaseRoute, Route
 
 import inference as pb
+from gateway.caller import Caller
 from gateway.kserve.answers import Answers
 from gateway.kserve.core import Core
 from gateway.kserve.generate import generated, generated_stream
@@ -19,7 +20,6 @@ from gateway.kserve.rest_wire import HEADER_LENGTH, body_of, request_of, to_json
 from gateway.kserve.weighing import weighed
 from gateway.methods import Method
 from gateway.openai.body import Fields, read
-from gateway.openai.caller import Caller
 from gateway.pipeline import Proceed
 from gateway.routes.body import parse
 from services.common.errors import Code, Reason, ServiceError

@@ -9,10 +9,10 @@ from contextlib import aclosing
 from typing import Any
 
 from gateway.call import BackendError
+from gateway.caller import Caller
 from gateway.kserve.core import Core
 from gateway.kserve.request import InferReply
 from gateway.kserve.wire import message_of, request_of
-from gateway.openai.caller import Caller
 from gateway.routes.errors import status_of
 from inference import ModelInferRequest, ModelStreamInferResponse
 from services.common.errors import ServiceError

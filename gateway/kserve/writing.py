@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
 
+from gateway.caller import Caller
 from gateway.kserve.described import FREE, Description, TensorSpec, settings
 from gateway.kserve.inputs import Inputs
 from gateway.kserve.kind import Kind, Served
 from gateway.kserve.request import Outcome, Value
 from gateway.kserve.tensors import Tensor, of_texts
-from gateway.openai.caller import Caller
 from gateway.openai.drawn import GENERATE, GENERATE_STREAM, finish_reason, streamed
 from pequod.sampler import v1
 

@@ -10,8 +10,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from gateway.call import BackendError
+from gateway.caller import Caller
 from gateway.models import GET_MODEL
-from gateway.openai.caller import Caller
 from gateway.routes.errors import status_of
 from pequod.model.v1 import MODEL_KIND_ADAPTER, GetModelRequest, Model
 from services.common.errors import Code, ServiceError

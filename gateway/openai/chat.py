@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.caller import Caller
 from gateway.openai.answer import Answer, Events
 from gateway.openai.body import Count
-from gateway.openai.caller import Caller
 from gateway.openai.drawn import (
     Sampled,
     base_request,

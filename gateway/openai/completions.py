@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from gateway.caller import Caller, together
 from gateway.openai.answer import Answer, Events
 from gateway.openai.body import Count, TokenId
-from gateway.openai.caller import Caller, together
 from gateway.openai.drawn import (
     Sampled,
     base_request,

@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from gateway.call import BackendError
+from gateway.caller import Caller
 from gateway.methods import Method
 from gateway.openai import errors
 from gateway.openai.answer import Answer, Events, Json
-from gateway.openai.caller import Caller
 from gateway.openai.form import MEDIA_TYPE, read_form
 from gateway.pipeline import Proceed
 from gateway.routes.body import CallerLeft, read_json

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.caller import Caller
 from gateway.openai import adapters
 from gateway.openai.body import Body, Count
-from gateway.openai.caller import Caller
 from pequod.common.v1 import Usage
 from pequod.sampler import v1
 from services.common.errors import invalid

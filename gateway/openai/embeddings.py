@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.caller import Caller
 from gateway.openai.answer import Answer
 from gateway.openai.body import Body, Count, TokenId
-from gateway.openai.caller import Caller
 from pequod.common.v1 import TokenIds
 from pequod.tokenizer import v1
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict, WithJsonSchema
 
+from gateway.caller import Caller
 from gateway.openai.answer import Answer
 from gateway.openai.body import Fields
-from gateway.openai.caller import Caller
 from gateway.openai.form import Upload
 from gateway.openai.paging import Page, page_of
 from pequod.finetune import v1

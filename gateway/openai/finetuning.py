@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Final, Literal
 from google.protobuf.json_format import MessageToDict
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.caller import Caller
 from gateway.openai.answer import Answer
 from gateway.openai.body import Body, Count
-from gateway.openai.caller import Caller
 from gateway.openai.files import checked
 from gateway.openai.jobevents import event_of
 from gateway.openai.paging import Page, page_of

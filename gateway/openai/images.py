@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Literal
 from google.protobuf.json_format import MessageToDict
 from pydantic import ConfigDict, Field
 
+from gateway.caller import Caller
 from gateway.openai import adapters
 from gateway.openai.answer import Answer, Events
 from gateway.openai.body import Body
-from gateway.openai.caller import Caller
 from pequod.common.v1 import Image, ImageFormat, Usage
 from pequod.diffusion import v1
 from services.common.errors import invalid

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.caller import Caller
 from gateway.models import GET_MODEL, LIST_MODELS
 from gateway.openai.answer import Answer
-from gateway.openai.caller import Caller
 from pequod.model.v1 import GetModelRequest, ListModelsRequest, Model
 
 

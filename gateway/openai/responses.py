@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.caller import Caller
 from gateway.openai.answer import Answer, Events
 from gateway.openai.body import Body, Count
-from gateway.openai.caller import Caller
 from gateway.openai.drawn import drawn, finish_reason, pieces, schema_text
 from pequod.common.v1 import Usage
 from pequod.sampler import v1

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
+from gateway.caller import Caller
 from gateway.methods import Method
 from gateway.openai.answer import Answer
 from gateway.openai.body import B, read
-from gateway.openai.caller import Caller
 from gateway.openai.chat import ChatBody, chat
 from gateway.openai.completions import CompletionBody, completions
 from gateway.openai.document import Described, document

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gateway.caller import Caller
 from gateway.openai.answer import Answer
 from gateway.openai.body import Body, TokenId
-from gateway.openai.caller import Caller
 from pequod.common.v1 import TokenIds
 from pequod.tokenizer import v1
 

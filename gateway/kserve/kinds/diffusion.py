@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import aclosing
 from functools import partial
 
+from gateway.caller import Caller
 from gateway.kserve import pictures
 from gateway.kserve.described import FREE, Description, TensorSpec, settings
 from gateway.kserve.inputs import Inputs
 from gateway.kserve.kind import Kind, Served, of_images
 from gateway.kserve.request import Outcome
-from gateway.openai.caller import Caller
 from gateway.openai.images import GENERATE
 from pequod.common.v1 import Usage
 from pequod.diffusion.v1 import GeneratedImage, GenerateRequest

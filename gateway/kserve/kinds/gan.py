@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from gateway.caller import Caller
 from gateway.kserve import pictures
 from gateway.kserve.described import FREE, Description, TensorSpec, settings
 from gateway.kserve.inputs import Inputs
 from gateway.kserve.kind import Kind, Served, of_images
 from gateway.kserve.request import Outcome
-from gateway.openai.caller import Caller
 from pequod.gan.v1 import SampleRequest
 from services.common.errors import invalid
 

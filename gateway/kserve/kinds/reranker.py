@@ -6,12 +6,12 @@ from functools import partial
 
 import numpy as np
 
+from gateway.caller import Caller
 from gateway.kserve.described import FREE, Description, TensorSpec, settings
 from gateway.kserve.inputs import Inputs
 from gateway.kserve.kind import Kind, Served
 from gateway.kserve.request import Outcome
 from gateway.kserve.tensors import Tensor
-from gateway.openai.caller import Caller
 from gateway.openai.embeddings import RANK
 from pequod.tokenizer.v1 import EmbedInput, RankRequest
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from gateway.caller import Caller
 from gateway.kserve.described import FREE, Description, TensorSpec, settings
 from gateway.kserve.embedding import MOST_INPUTS, TEXT, embed, texts_of, vectors
 from gateway.kserve.inputs import Inputs
 from gateway.kserve.kind import Kind, Served
 from gateway.kserve.request import Outcome
-from gateway.openai.caller import Caller
 
 
 def opened(served: Served) -> Kind:

@@ -1,4 +1,4 @@
-"""Calls of services for one HTTP request, each through the whole pipeline."""
+"""Calls of services for one request of a client's own protocol, each through the whole pipeline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PAGE = 1000
 
 
 class Caller:
-    """What endpoints reach the services by."""
+    """What doors of other protocols reach the services by."""
 
     def __init__(
         self,
