@@ -10,6 +10,8 @@ from gateway.kserve.embedding import IDS, MOST_INPUTS, TEXT, embed, texts_of, ve
 from gateway.kserve.inputs import Inputs
 from gateway.kserve.kind import Kind, Served
 from gateway.kserve.request import Outcome
+from gateway.kserve.tensors import Array
+from gateway.kserve.weighing import weighed
 from pequod.common.v1 import TokenIds
 from pequod.tokenizer.v1 import EmbedInput
 from services.common.errors import invalid
@@ -29,12 +31,14 @@ def opened(served: Served) -> Kind:
 async def _infer(served: Served, inputs: Inputs, caller: Caller) -> Outcome:
     if (TEXT in inputs) == (IDS in inputs):
         raise invalid(f"inputs.{TEXT}", f"either {TEXT} or {IDS} is required")
-    given = texts_of(inputs) if TEXT in inputs else _of_ids(inputs)
+    if TEXT in inputs:
+        return await embed(served, inputs, texts_of(inputs), caller)
+    rows = inputs.array(IDS)
+    given = await weighed(rows.size, _of_ids, rows)
     return await embed(served, inputs, given, caller)
 
 
-def _of_ids(inputs: Inputs) -> list[EmbedInput]:
-    rows = inputs.array(IDS)
+def _of_ids(rows: Array) -> list[EmbedInput]:
     if rows.max() >= 2**32:
         raise invalid(f"inputs.{IDS}", f"{rows.max()} is no token id")
     ends = [int((row < 0).argmax()) if (row < 0).any() else len(row) for row in rows]
