@@ -32,7 +32,8 @@ def request_of(message: ModelInferRequest) -> InferRequest:
     """What the message asks for. Raises INVALID_ARGUMENT where elements stand in the wrong place."""
     raw, count = list(message.raw_input_contents), len(message.inputs)
     # Elements in shared memory, which are refused later, have no entry.
-    if raw and len(raw) != count and not any(_SHARED in each.parameters for each in message.inputs):
+    shared = sum(_SHARED in each.parameters for each in message.inputs)
+    if raw and not count - shared <= len(raw) <= count:
         raise invalid("raw_input_contents", f"has {len(raw)} entries, one for each of {count} is expected")
     return InferRequest(
         model=message.model_name,

@@ -178,8 +178,12 @@ async def test_a_parameter_has_a_value(stub):
 async def test_tensors_in_shared_memory_are_refused_as_such(stub):
     text = pb.ModelInferRequest.InferInputTensor(name="text", datatype="BYTES", shape=[1])
     text.parameters["shared_memory_region"].string_param = "region"
-    error = await refused(stub.ModelInfer(infer_request("words", text)))
+    request = infer_request("words", text)
+    error = await refused(stub.ModelInfer(request))
     assert error.details() == "inputs.text: tensors come in messages, shared memory is not offered"
+    request.raw_input_contents.extend([b"", b""])
+    error = await refused(stub.ModelInfer(request))
+    assert error.details() == "raw_input_contents: has 2 entries, one for each of 1 is expected"
 
 
 async def test_a_services_refusal_goes_on_as_it_is(stub, services):
