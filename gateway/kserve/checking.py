@@ -141,15 +141,22 @@ def _setting(spec: TensorSpec, value: Value) -> Value:
     elif spec.datatype == BOOL:
         _check_type(spec.name, value, bool)
     elif spec.datatype.startswith("FP"):
-        if isinstance(value, str | bool):
-            raise invalid(f"parameters.{spec.name}", f"is {value!r}, a number is expected")
-        return float(value)
+        return _real(spec.name, value)
     else:
         _check_type(spec.name, value, int)
         limits = np.iinfo(NUMPY[spec.datatype])
         if not limits.min <= value <= limits.max:  # type: ignore[operator]
             raise invalid(f"parameters.{spec.name}", f"{value} is not in {limits.min}..{limits.max}")
     return value
+
+
+def _real(name: str, value: Value) -> float:
+    if isinstance(value, str | bool):
+        raise invalid(f"parameters.{name}", f"is {value!r}, a number is expected")
+    try:
+        return float(value)
+    except OverflowError:
+        raise invalid(f"parameters.{name}", "is larger than any number that computers count with") from None
 
 
 def _instead(name: str, known: Iterable[str]) -> str:

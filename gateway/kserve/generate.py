@@ -16,6 +16,7 @@ from gateway.kserve.rest_wire import elements, flat, named
 from gateway.kserve.tensors import Tensor
 from services.common.errors import invalid
 
+_SCALAR = bool | int | float | str
 _ID, _PARAMETERS = "id", "parameters"
 
 
@@ -62,10 +63,11 @@ def _sorted(fields: Mapping[str, Any], described: Description) -> tuple[list[Giv
     for name, value in fields.items():
         if value is None:
             continue
-        if name in specs:
-            inputs.append(_tensor(specs[name], value))
-        elif name in RESERVED and isinstance(value, bool | int | float | str):
-            others[name] = value
+        spec = specs.get(name)
+        if isinstance(value, _SCALAR) and (name in RESERVED or (spec and spec.setting)):
+            others[name] = value  # a tensor would round it
+        elif spec:
+            inputs.append(_tensor(spec, value))
         else:
             close = difflib.get_close_matches(name, [*specs, *RESERVED], n=1)
             hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(specs)}"

@@ -74,6 +74,8 @@ def parse(body: bytes) -> dict[str, Any]:
         raise _malformed(
             f"the body is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
         ) from None
+    except ValueError:
+        raise _malformed("the body holds a number of thousands of digits") from None  # int() has a limit
     except RecursionError:
         raise _too_deep() from None
     if not isinstance(value, dict):

@@ -116,6 +116,7 @@ def test_seeds_are_of_64_bits():
         (asked(temperatur=1), "parameters.temperatur: there is no such parameter; did you mean temperature?"),
         (asked(temperature="hot"), "parameters.temperature: is 'hot', a number is expected"),
         (asked(temperature=True), "parameters.temperature: is True, a number is expected"),
+        (asked(temperature=10**400), "parameters.temperature: is larger than any number"),
         (asked(steps=1.0), "parameters.steps: is 1.0, a whole number is expected"),
         (asked(steps=True), "parameters.steps: is True, a whole number is expected"),
         (asked(steps=2**31), "parameters.steps: 2147483648 is not in -2147483648..2147483647"),

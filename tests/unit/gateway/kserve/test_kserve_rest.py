@@ -231,6 +231,11 @@ async def test_a_page_of_others_and_packed_bodies_are_refused(door, services):
     assert EMBED not in services.seen
 
 
+async def test_a_number_of_thousands_of_digits_is_no_bug(door):
+    reply = await door.http.post(SENTENCES, content=b'{"inputs": %s}' % (b"9" * 5000))
+    assert (reply.status_code, reply.json()["reason"]) == (400, "MALFORMED_JSON")
+
+
 async def test_a_services_refusal_says_when_to_come_back(door, services):
     services.failures[EMBED] = overloaded("too many texts are waiting", 1.5)
     reply = await door.http.post(SENTENCES, json={"inputs": [TEXT]})
@@ -266,6 +271,14 @@ async def test_generate_takes_inputs_and_parameters_as_fields(door, services):
     assert asked.sampling.seed == 3
 
 
+async def test_generate_rounds_no_number(door, services):
+    body = {"text_input": "hello", "temperature": 0.123456789012, "parameters": {"stop": "x", "top_k": None}}
+    assert (await post(door, "/v2/models/writer/generate", body))[0] == 200
+    asked = services.asked(GENERATE)
+    assert (asked.sampling.temperature, list(asked.stopping.stop)) == (0.123456789012, ["x"])
+    assert not asked.sampling.HasField("top_k")
+
+
 async def test_generate_serves_every_kind(door, services):
     status, reply = await post(door, "/v2/models/sentences/versions/4/generate", {"ids": [[1, 2], [3, 4]]})
     assert (status, reply["embedding"]) == (200, [[0, 0.5], [1, 0.5]])
@@ -282,8 +295,11 @@ async def test_generate_serves_every_kind(door, services):
         ({"text_input": ["a", "b"]}, "inputs.text_input: has the shape [2], BYTES[1] is expected"),
         ({"text_input": []}, "inputs.text_input: has the shape [0], BYTES[1] is expected"),
         ({"text_input": {}}, "inputs.text_input: holds {}, texts are expected"),
-        ({"text_input": "a", "seed": 1.5}, "inputs.seed: element 0 is 1.5, INT64 is expected"),
-        ({"text_input": "a", "stream": True}, "inputs.stream: this call has one reply"),
+        ({"text_input": "a", "seed": 1.5}, "parameters.seed: is 1.5, a whole number is expected"),
+        ({"text_input": "a", "stream": True}, "parameters.stream: this call has one reply"),
+        ({"text_input": "a", "top_p": 10**400}, "parameters.top_p: is larger than any number"),
+        ({"text_input": "a", "stop": ["a", 1]}, "inputs.stop: holds 1, texts are expected"),
+        ({"text_input": "a", "seed": {}}, "inputs.seed: element 0 is {}, INT64 is expected"),
         ({"text_input": "a", "id": 7}, "id: is 7, a text is expected"),
         ({"text_input": "a", "parameters": 7}, "parameters: must be an object"),
         ({"seed": 1, "parameters": {"seed": 2}}, "parameters.seed: stands beside them too; give one of them"),
