@@ -70,7 +70,8 @@ class Answers:
     async def model_metadata(self, request: ModelMetadataRequest, caller: Caller) -> ModelMetadataResponse:
         """Its inputs and outputs."""
         served, kind = await self._models.describe(request.name, request.version, caller)
-        return messages.metadata_message(request.name, served, kind)
+        versions = await self._models.versions(served, caller)
+        return messages.metadata_message(request.name, versions, kind)
 
     async def model_config(self, request: ModelConfigRequest, caller: Caller) -> ModelConfigResponse:
         """Its configuration."""

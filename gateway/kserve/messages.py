@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 from google.protobuf.message import Message
 
 from gateway.kserve.described import ANY, TensorSpec
-from gateway.kserve.kind import Kind, Served
+from gateway.kserve.kind import Kind
 from gateway.kserve.statistics import Counts, Spent
 from inference import (
     DataType,
@@ -45,12 +46,12 @@ def server_message() -> ServerMetadataResponse:
     return ServerMetadataResponse(name="pequod", version=version("pequod"), extensions=EXTENSIONS)
 
 
-def metadata_message(name: str, served: Served, kind: Kind) -> ModelMetadataResponse:
+def metadata_message(name: str, versions: Sequence[str], kind: Kind) -> ModelMetadataResponse:
     """A model's inputs and outputs; ``name`` is what it was asked for by."""
     described = kind.description
     return ModelMetadataResponse(
         name=name,
-        versions=[served.model.version],
+        versions=versions,
         platform=described.platform,
         inputs=[_metadata(spec) for spec in described.inputs],
         outputs=[_metadata(spec) for spec in described.outputs],

@@ -52,8 +52,12 @@ class Models:
 
     async def every(self, caller: Caller) -> list[Model]:
         """All models that have a form as tensors."""
-        found = await caller.every(LIST_MODELS, ListModelsRequest(), "models")
-        return [model for model in found if has_tensors(model)]
+        return [model for model in await _listed(caller) if has_tensors(model)]
+
+    async def versions(self, served: Served, caller: Caller) -> list[str]:
+        """All versions of a model; only its own where it is none of a store's, as those of a hub."""
+        listed = [model.version for model in await _listed(caller) if model.name == served.model.name]
+        return listed or [served.model.version]
 
     async def load(self, name: str, caller: Caller) -> None:
         """Load, and wait until the model is ready."""
@@ -67,6 +71,11 @@ class Models:
         model = await model_of(reference, caller)
         base = await model_of(model.parent, caller) if is_adapter(model) else None
         return Served(reference, model, base)
+
+
+async def _listed(caller: Caller) -> list[Model]:
+    found: list[Model] = await caller.every(LIST_MODELS, ListModelsRequest(), "models")
+    return found
 
 
 def reference_of(name: str, version: str) -> str:

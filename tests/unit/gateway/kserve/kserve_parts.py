@@ -38,11 +38,10 @@ SIDE = 4
 def model(name, kind, family="f", state="READY", config=None, **fields):
     made = models.Model(
         name=name,
-        version="4",
+        **{"version": "4", **fields},
         kind=models.ModelKind.Value(f"MODEL_KIND_{kind}"),
         family=family,
         state=models.ModelState.Value(f"MODEL_STATE_{state}"),
-        **fields,
     )
     json_format.ParseDict(config or {}, made.config)
     return made
@@ -52,6 +51,7 @@ KNOWN = {
     "tokenizer": (
         model("sentences", "TEXT_EMBEDDER", "bert", config={"hidden_size": 2}),
         model("words", "WORD_VECTORS", config={"dimensions": 2}),
+        model("words", "WORD_VECTORS", version="3", config={"dimensions": 2}),
         model("both", "TEXT_IMAGE_EMBEDDER", config={"projection_dim": 2}),
         model("ranker", "RERANKER"),
         model("codes", "ENCODING"),
