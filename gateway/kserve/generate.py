@@ -12,20 +12,20 @@ from gateway.kserve.checking import RESERVED
 from gateway.kserve.core import Core
 from gateway.kserve.described import Description, TensorSpec
 from gateway.kserve.request import GivenTensor, InferReply, InferRequest, Value
-from gateway.kserve.rest_wire import elements, flat, named
+from gateway.kserve.rest_wire import elements, flat, named, to_json
 from gateway.kserve.tensors import Tensor
+from gateway.kserve.weighing import weighed
 from services.common.errors import invalid
 
 _SCALAR = bool | int | float | str
 _ID, _PARAMETERS = "id", "parameters"
 
 
-async def generated(
-    core: Core, which: tuple[str, str], body: Mapping[str, Any], caller: Caller
-) -> dict[str, Any]:
-    """The one answer; ``which`` is a model's name and version."""
+async def generated(core: Core, which: tuple[str, str], body: Mapping[str, Any], caller: Caller) -> bytes:
+    """The one answer, as JSON; ``which`` is a model's name and version."""
     request = await _request(core, which, body, caller)
-    return _shown(await core.infer(request, caller))
+    reply = await core.infer(request, caller)
+    return await weighed(reply.size, lambda: to_json(_shown(reply)))
 
 
 async def generated_stream(

@@ -64,3 +64,8 @@ class InferReply:
     parameters: Mapping[str, Value]
     outputs: Sequence[Tensor]
     is_last: bool
+
+    @property
+    def size(self) -> int:
+        """Elements of all outputs."""
+        return sum(tensor.values.size for tensor in self.outputs)

@@ -69,7 +69,6 @@ def _server(answers: Answers) -> list[Row]:
     metadata = _told(lambda _, caller: answers.server_metadata(pb.ServerMetadataRequest(), caller))
 
     async def live(_: Asked, caller: Caller) -> Answer:
-        """That it answers."""
         return _plain(await answers.server_live(pb.ServerLiveRequest(), caller))
 
     async def ready(_: Asked, caller: Caller) -> Answer:
@@ -90,15 +89,11 @@ def _repository(answers: Answers) -> list[Row]:
         return Answer(to_json([plain(each) for each in reply.models]))
 
     async def load(asked: Asked, caller: Caller) -> Answer:
-        request = pb.RepositoryModelLoadRequest(model_name=asked.path["model"])
-        for name in read(RepositoryBody, parse(asked.body)).parameters:
-            request.parameters[name].bool_param = True
+        request = pb.RepositoryModelLoadRequest(model_name=asked.path["model"], parameters=_named(asked))
         return _plain(await answers.repository_model_load(request, caller))
 
     async def unload(asked: Asked, caller: Caller) -> Answer:
-        request = pb.RepositoryModelUnloadRequest(model_name=asked.path["model"])
-        for name in read(RepositoryBody, parse(asked.body)).parameters:
-            request.parameters[name].bool_param = True
+        request = pb.RepositoryModelUnloadRequest(model_name=asked.path["model"], parameters=_named(asked))
         return _plain(await answers.repository_model_unload(request, caller))
 
     return [
@@ -106,6 +101,12 @@ def _repository(answers: Answers) -> list[Row]:
         (_POST, f"{_REPOSITORY}/load", load),
         (_POST, f"{_REPOSITORY}/unload", unload),
     ]
+
+
+def _named(asked: Asked) -> dict[str, pb.ModelRepositoryParameter]:
+    """The parameters of a load or an unload; their names alone decide what comes of them."""
+    given = read(RepositoryBody, parse(asked.body)).parameters
+    return {name: pb.ModelRepositoryParameter(bool_param=True) for name in given}
 
 
 def _models(core: Core, answers: Answers) -> list[Row]:
@@ -131,15 +132,14 @@ def _models(core: Core, answers: Answers) -> list[Row]:
         length = asked.headers.get(HEADER_LENGTH)
         request = await weighed(len(asked.body), request_of, *_model(asked), asked.body, length)
         reply = await core.infer(request, caller)
-        size = sum(tensor.values.size for tensor in reply.outputs)
-        body, json_length = await weighed(size, body_of, reply, request)
+        body, json_length = await weighed(reply.size, body_of, reply, request)
         return Answer(body, json_length=json_length)
 
     async def generate(asked: Asked, caller: Caller) -> Answer:
-        return Answer(to_json(await generated(core, _model(asked), parse(asked.body), caller)))
+        return Answer(await generated(core, _model(asked), await _json(asked), caller))
 
     async def stream(asked: Asked, caller: Caller) -> Events:
-        return generated_stream(core, _model(asked), parse(asked.body), caller)
+        return generated_stream(core, _model(asked), await _json(asked), caller)
 
     of_one: list[Row] = [
         (_GET, "/ready", ready),
@@ -159,6 +159,10 @@ def _models(core: Core, answers: Answers) -> list[Row]:
 def _model(asked: Asked) -> tuple[str, str]:
     """Name and version as the path has them; both empty where it has none."""
     return asked.path.get("model", ""), asked.path.get("version", "")
+
+
+async def _json(asked: Asked) -> dict[str, Any]:
+    return await weighed(len(asked.body), parse, asked.body)
 
 
 def _told(answer: Callable[[Asked, Caller], Awaitable[Message]]) -> Endpoint:
