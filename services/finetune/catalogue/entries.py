@@ -80,6 +80,7 @@ _ALL = (
         options=language_model.Options,
         reads=_TEXT,
         accelerates=False,
+        teams=True,
     ),
     Recipe(
         name="pretrain_clip",

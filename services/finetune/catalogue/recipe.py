@@ -57,6 +57,8 @@ class Recipe:
     """Whether it hears ``wants_stop``; others are ended where they are, and begin anew."""
     accelerates: bool = True
     """Whether an accelerator makes it faster."""
+    teams: bool = False
+    """Whether several processes may train together, as ``torchrun`` starts them, each with an accelerator."""
 
     @property
     def has_steps(self) -> bool:

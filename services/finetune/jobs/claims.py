@@ -27,6 +27,8 @@ LEASE_SECONDS = 30.0
 """For which a job is its worker's without a heartbeat."""
 MOST_VAIN = 5
 """Attempts that end without one step done; after them a job is not tried again."""
+FIRST_REPORT = 1
+"""Number of a worker's first word, that it has begun."""
 _OVER: Mapping[str, Any] = {
     "lease_owner": None,
     "lease_until": None,
@@ -47,6 +49,17 @@ class Claim:
     job: Job
     owner: str
     epoch: int
+
+
+@dataclass(frozen=True)
+class Held:
+    """A claim that still holds, and what is known of its run."""
+
+    claim: Claim
+    handle: str
+    """What the executor calls it; "" while that was not written down."""
+    is_silent: bool
+    """Whether nothing was heard of it for twice the time of a lease."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,7 @@ class Report:
     also: Callable[[Connection], None] | None = None
     """What else is written in the same transaction; may raise ServiceError, and nothing is written then."""
     number: int = 0
-    """1, 2, 3 … within a claim: one that was written before is not written again. 0: not counted."""
+    """2, 3, 4 … within a claim: one that was written before is not written again. 0: not counted."""
 
 
 class Claims:
@@ -81,8 +94,8 @@ class Claims:
 
     def __init__(self, database: Database, owner: str, lease_seconds: float = LEASE_SECONDS) -> None:
         """``owner``: this process, told from all others."""
+        self.owner = owner
         self._database = database
-        self._owner = owner
         self._seconds = lease_seconds
 
     def unchecked(self) -> Claim | None:
@@ -114,6 +127,33 @@ class Claims:
             return None if first is None else self._taken(connection, first, State.PREPARING)
 
         return self._database.write(task)
+
+    def held(self, tenant: str, job_id: str, owner: str, epoch: int) -> Held | None:
+        """The claim of ``owner`` on a job, whoever asks; None when it holds no more."""
+
+        def task(connection: Connection) -> Held | None:
+            is_silent = (JOBS.c.lease_until < now(-self._seconds)).label("is_silent")
+            is_held = (JOBS.c.epoch == epoch) & (JOBS.c.lease_owner == owner)
+            query = select(JOBS, is_silent).where(rows.this(tenant, job_id), is_held)
+            found = connection.execute(query).mappings().one_or_none()
+            if found is None:
+                return None
+            claim = Claim(rows.job_of(found, connection), owner, epoch)
+            return Held(claim, found["handle"], bool(found["is_silent"]))
+
+        return self._database.read(task)
+
+    def begin(self, claim: Claim) -> None:
+        """Work under it, this process and no other: Kubernetes may start one twice. Raises Fenced."""
+
+        def task(connection: Connection) -> None:
+            found = self._mine(connection, claim)
+            if found["reports"]:
+                raise Fenced(f"another process works on job {claim.job.job_id} under the same claim")
+            values = {"reports": FIRST_REPORT, "lease_until": now(self._seconds)}
+            connection.execute(update(JOBS).where(_held(claim)).values(**values))
+
+        self._database.write(task)
 
     def heartbeat(self, claim: Claim, report: Report | None = None) -> Wishes:
         """Keep the lease, with what there is to say meanwhile; hear what is wanted. Raises Fenced."""
@@ -205,7 +245,7 @@ class Claims:
     def _taken(self, connection: Connection, found: rows.Row, state: State | None) -> Claim:
         epoch = found["epoch"] + 1
         values: dict[str, Any] = {
-            "lease_owner": self._owner,
+            "lease_owner": self.owner,
             "lease_until": now(self._seconds),
             "epoch": epoch,
             "reports": 0,
@@ -220,7 +260,7 @@ class Claims:
                 text = f"its worker {found['lease_owner']} is gone; attempt {attempts} goes on"
                 happened.append(Happening(Kind.LOG, {"level": "warning", "text": text}))
         rows.change(connection, found, values, happened, state)
-        return Claim(rows.get(connection, found["tenant"], found["job_id"]), self._owner, epoch)
+        return Claim(rows.get(connection, found["tenant"], found["job_id"]), self.owner, epoch)
 
 
 def _held(claim: Claim) -> ColumnElement[bool]:

@@ -85,7 +85,7 @@ def _work(
     most = limits.job_hours * 3600
     parts = Parts(claims, jobs, CheckpointRecords(database), promoter, means, folder, most)
     try:
-        claims.heartbeat(claim)  # before the folder is touched
+        claims.begin(claim)  # before the folder is touched
         take_folder(folder.path, chosen.job)
         Run(claim, parts, stopping).run()
     except Fenced:
