@@ -38,8 +38,8 @@ class ClusterApi:
         own = _configure(settings, configuration)
         # It is asked again every other second: a call that waits for long holds all else up.
         configuration.retries = False
-        self._client = client.ApiClient(configuration)
-        self._jobs, self._pods = client.BatchV1Api(self._client), client.CoreV1Api(self._client)
+        cluster = client.ApiClient(configuration)
+        self._jobs, self._pods = client.BatchV1Api(cluster), client.CoreV1Api(cluster)
         self.namespace = settings.namespace or own
 
     def create_job(self, manifest: Json) -> bool:
@@ -84,20 +84,27 @@ class ClusterApi:
             found = self._call(call, self.namespace, label_selector=selector)
         except _Refused as error:
             raise _failure(error) from None
-        items: list[Json] = self._client.sanitize_for_serialization(found)["items"]
+        items: list[Json] = found["items"]
         return items
 
-    def _call(self, call: Callable[..., Any], *given: Any, **options: Any) -> Any:
-        """Raises _Refused for what the API answers, ServiceError where nothing answers."""
+    @staticmethod
+    def _call(call: Callable[..., Any], *given: Any, **options: Any) -> Any:
+        """The answer's JSON, read here: the client's models know the fields of one version of Kubernetes.
+
+        Raises _Refused for what the API or the client does not accept, ServiceError where nothing answers.
+        """
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
         try:
-            return call(*given, _request_timeout=_TIMEOUT, **options)
+            answer = call(*given, _request_timeout=_TIMEOUT, _preload_content=False, **options)
+            return json.loads(answer.data)
         except ApiException as error:
             raise _Refused(error.status or 0, _message(error)) from None
         except (HTTPError, OSError) as error:
             raise _away(f"{error}"[:_SHOWN]) from None
+        except ValueError as error:  # of a manifest that is none
+            raise _Refused(_INVALID, f"{error}"[:_SHOWN]) from None
 
 
 class _Refused(Exception):
@@ -118,7 +125,7 @@ def _configure(settings: ClusterSettings, configuration: Any) -> str:
             return str(active["context"].get("namespace") or "default")
         config.load_incluster_config(client_configuration=configuration)
         return _OWN_NAMESPACE.read_text().strip()
-    except (config.ConfigException, OSError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever its parsers make of a file that is none
         raise SettingsError(
             f"PEQUOD_FINETUNE_KUBERNETES_CONFIG={settings.kubeconfig!r} is not usable: {error}"
         ) from None
