@@ -72,8 +72,8 @@ class Examiner:
     def _remote(known: Recipe, spec: Spec, terms: Terms) -> None:
         """What only matters to a worker on another machine."""
         wanted = spec.resources
-        if wanted.accelerators > 1 and not known.teams:
-            teams = ", ".join(each.name for each in RECIPES.values() if each.teams)
+        if wanted.accelerators > 1 and not known.follow:
+            teams = ", ".join(each.name for each in RECIPES.values() if each.follow)
             why = (
                 f"must be 0 or 1 for recipe {known.name}, got {wanted.accelerators}; more are used by {teams}"
             )

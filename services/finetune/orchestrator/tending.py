@@ -1,8 +1,8 @@
 """Looks after the runs of one executor: starts them, keeps those that wait, says how the others ended.
 
-What there is to know stands in the database and with the executor; nothing is remembered here. So any number
-of processes may tend the same runs, and one that starts anew goes on where another one died, between a launch
-and the note of it too.
+What there is to know stands in the database and with the executor, not here. So any number of processes may
+tend the same runs, and one that starts anew goes on where another one died, between a launch and the note of
+it too.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ _POLL = 2.0
 """Seconds between looks for what nobody tells of."""
 _PAUSE = 30.0
 """Seconds after a launch that was refused for now: each try leaves its events."""
+LEAVES_WITHIN = 10.0
+"""Seconds in which a worker is gone once it has written its job's end."""
 GRACE = 25.0
 """Seconds that a worker has for its last step and checkpoint when it is to end."""
 
@@ -37,6 +39,8 @@ class Tender:
         self._executor, self._claims, self._records, self._metrics = executor, claims, records, metrics
         self._wake, self._closing = asyncio.Event(), asyncio.Event()
         self._launches_after = 0.0
+        self._unwanted: dict[str, float] = {}
+        """Runs whose job is another's, or over, and since when."""
         self._stopping: dict[str, asyncio.Task[None]] = {}
 
     def wake(self) -> None:
@@ -74,7 +78,10 @@ class Tender:
         await asyncio.gather(*self._stopping.values(), return_exceptions=True)
 
     async def _look(self) -> None:
-        for run in await self._executor.poll():
+        runs = await self._executor.poll()
+        handles = {each.handle for each in runs}
+        self._unwanted = {handle: at for handle, at in self._unwanted.items() if handle in handles}
+        for run in runs:
             try:
                 await self._tend(run)
             except Fenced:
@@ -85,7 +92,11 @@ class Tender:
         standing = run.view.standing
         if standing is Standing.ENDED:
             await self._settle(run, held)
-        elif held is None or (standing is Standing.WORKING and held.is_silent):
+        elif held is None:
+            since = self._unwanted.setdefault(run.handle, time.monotonic())
+            if standing is Standing.WAITING or time.monotonic() - since >= LEAVES_WITHIN:
+                self._stop(run)
+        elif standing is Standing.WORKING and held.is_silent:
             self._stop(run)
         elif standing is Standing.WAITING or held.handle != run.handle:
             wishes = await asyncio.to_thread(self._claims.heartbeat, held.claim, self._news(run, held))

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from services.common.errors import Reason
 from services.finetune.catalogue.entries import recipe
@@ -145,6 +146,11 @@ class Run:
 
 def load(found: Recipe) -> Callable[[Task, Watcher], None]:
     """The recipe's function; this is where torch is imported."""
-    module, _, name = found.run.partition(":")
-    function: Callable[[Task, Watcher], None] = getattr(importlib.import_module(module), name)
+    function: Callable[[Task, Watcher], None] = function_of(found.run)
     return function
+
+
+def function_of(place: str) -> Any:
+    """What "module:function" names."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -164,7 +164,8 @@ class Node:
             variables[each["name"]] = value
         program, *flags = container["command"]
         with (self.folder / f"{pod['metadata']['name']}.log").open("ab") as log:
-            command = [*_PROGRAMS[program], *flags]
+            # Its accelerators are cores of the CPU.
+            command = [*_PROGRAMS[program], *("cpu" if each == "cuda" else each for each in flags)]
             return subprocess.Popen(command, env=variables, stdout=log, stderr=log, start_new_session=True)
 
     def _folders(self, pod: Json, container: Json) -> dict[str, Path]:

@@ -51,6 +51,12 @@ class Cluster:
         with self.state.lock:
             return list(self.state.objects["jobs"])
 
+    def containers(self) -> list[dict]:
+        """Of all Jobs."""
+        with self.state.lock:
+            jobs = self.state.objects["jobs"].values()
+            return [each for job in jobs for each in job["spec"]["template"]["spec"]["containers"]]
+
     def pod(self) -> str:
         """Name of the newest one that runs."""
         with self.state.lock:

@@ -7,8 +7,9 @@ import contextlib
 from dataclasses import replace
 
 import pytest
+import torch
 
-from services.finetune.jobs.job import Kind
+from services.finetune.jobs.job import Kind, Resources
 from services.finetune.jobs.states import State
 from services.finetune.orchestrator import tending
 from tests.unit.finetune import postgres
@@ -137,3 +138,30 @@ async def test_two_services_share_a_cluster(cluster):
         assert [(each.state, each.attempts) for each in ended] == [(State.SUCCEEDED, 1)] * 4
         assert sorted(each.model for each in ended) == [f"mine:{n}" for n in (1, 2, 3, 4)]
     assert cluster.made() == 4
+
+
+def team(steps):
+    """Of two processes, as torchrun starts them."""
+    return replace(training(steps), resources=Resources(2, "nvidia.com/gpu"))
+
+
+async def test_a_team_trains_one_model(cluster):
+    async with cluster.service() as (stub, process):
+        job_id = await created(stub, process, team(20))
+        ended = await reached(process.jobs.records, job_id)
+        assert (ended.state, ended.error, ended.model) == (State.SUCCEEDED, None, "tiny:1")
+        assert walk(process.jobs.records, job_id) == WALK, "one of them speaks"
+        (command,) = (each["command"] for each in cluster.containers())
+        assert command[0] == "torchrun"
+
+
+async def test_a_team_stops_together_and_keeps_what_it_learnt(cluster):
+    async with cluster.service() as (stub, process):
+        job_id = await created(stub, process, team(100_000))
+        await stepping(process, job_id)
+        (agent,) = cluster.node.processes.values()
+        await asyncio.to_thread(process.jobs.records.pause, TENANT, job_id)
+        paused = await until(process, job_id, lambda job: job.state is State.PAUSED)
+        assert await asyncio.to_thread(agent.wait, 60) == 0, "nobody waits for the others for ever"
+        (saved,) = (cluster.folder / "node/volumes/work").rglob("checkpoint.pt")
+        assert torch.load(saved, weights_only=True)["step"] >= paused.step > 0

@@ -124,6 +124,7 @@ async def test_a_launch_that_is_forbidden_for_now_waits(cluster, monkeypatch):
 async def test_a_frozen_worker_is_stopped_after_its_grace_and_another_goes_on(cluster, monkeypatch):
     """It does not hear of the stop: Kubernetes kills it."""
     monkeypatch.setattr(tending, "GRACE", 1.0)
+    monkeypatch.setattr(tending, "LEAVES_WITHIN", 1.0)
     async with cluster.service(replace(cluster.settings, claim="")) as (stub, process):
         job_id = await created(stub, process, training())
         await stepping(process, job_id)
