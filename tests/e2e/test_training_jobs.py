@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import random
+import re
 import signal
 import time
 
@@ -87,6 +88,9 @@ def test_a_paused_job_is_resumed_and_promoted_by_hand(shop):
     assert shop.run("jobs", "pause", job_id).returncode == 0
     while job_of(shop, job_id)["state"] != "JOB_STATE_PAUSED":
         assert time.monotonic() < deadline
+    shown = shop.run("jobs", "show", job_id).stdout
+    assert "forecast" in shown, "its own first steps say what it takes"
+    assert re.search(r"a step +\d+\.\d{3} s", shown), shown
     assert shop.run("jobs", "resume", job_id).returncode == 0
     watched = shop.run("jobs", "watch", job_id, timeout=200)
     assert watched.returncode == 0, watched.stderr

@@ -28,6 +28,7 @@ from services.finetune.orchestrator.examining import Examiner
 from services.finetune.orchestrator.executors.children import Children
 from services.finetune.orchestrator.executors.contract import Executor
 from services.finetune.orchestrator.executors.local import LocalExecutor
+from services.finetune.orchestrator.expecting import Expectation
 from services.finetune.orchestrator.forecasting import Forecaster
 from services.finetune.orchestrator.orchestrator import Orchestrator
 from services.finetune.orchestrator.settings import JobSettings
@@ -79,7 +80,7 @@ class Jobs:
         self._parts = parts
         self._forecaster = Forecaster(children, self.records, parts.work, settings.jobs)
         claims = Claims(parts.database, owner)
-        validator = Validator(claims, self.examiner)
+        validator = Validator(claims, self.examiner, Expectation(self.records, settings.jobs))
         self.sender = Sender(Outbox(parts.database), parts.addresses, metrics, parts.trust)
         clean = partial(tidy, self.records, parts.work)
         tenders = [Tender(each, claims, self.records, metrics) for each in executors]
