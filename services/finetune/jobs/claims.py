@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.sql import ColumnElement
 
 from services.common.database.clock import now
@@ -19,6 +19,7 @@ from services.common.database.database import Database
 from services.finetune.database.schema import JOBS
 from services.finetune.jobs import rows
 from services.finetune.jobs.job import Happening, Job, JobError, Kind, Progress
+from services.finetune.jobs.order import waiting
 from services.finetune.jobs.states import ACTIVE, ENDED, State
 
 T = TypeVar("T")
@@ -122,7 +123,7 @@ class Claims:
             for found in self._left_behind(connection, executor):
                 if not self._is_over(connection, found):
                     return self._taken(connection, found, State.PREPARING)
-            query = _waiting(executor, accelerators).limit(1)
+            query = waiting(executor, accelerators).limit(1)
             first = connection.execute(query).mappings().first()
             return None if first is None else self._taken(connection, first, State.PREPARING)
 
@@ -286,17 +287,3 @@ def _columns(report: Report, found: rows.Row) -> dict[str, Any]:
     if report.state is State.RUNNING and found["started_at"] is None:
         values["started_at"] = now()
     return values
-
-
-def _waiting(executor: str, accelerators: int) -> Select[Any]:
-    """Rows of jobs in the queue, the next one first."""
-    active = [each.value for each in ACTIVE]
-    count = func.count().label("count")
-    busy = select(JOBS.c.tenant, count).where(JOBS.c.state.in_(active)).group_by(JOBS.c.tenant).subquery()
-    return (
-        select(JOBS)
-        .join(busy, busy.c.tenant == JOBS.c.tenant, isouter=True)
-        .where(JOBS.c.state == State.QUEUED.value, JOBS.c.executor == executor)
-        .where(JOBS.c.accelerators <= accelerators)
-        .order_by(JOBS.c.priority.desc(), func.coalesce(busy.c.count, 0), JOBS.c.created_at, JOBS.c.job_id)
-    )

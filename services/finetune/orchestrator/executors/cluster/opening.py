@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+from services.common.database.database import Database
 from services.common.settings import to_environment
 from services.common.store.settings import StoreSettings
-from services.finetune.database.database import Database
 from services.finetune.orchestrator.executors.cluster.api import ClusterApi
 from services.finetune.orchestrator.executors.cluster.executor import ClusterExecutor
 from services.finetune.orchestrator.executors.cluster.manifest import Surroundings
