@@ -61,6 +61,10 @@ def test_bad_jobs_are_refused_with_the_field(shop):
     error = json.loads(refused.stderr.splitlines()[-1])["error"]
     assert error["violations"][0]["field"] == "spec.parameters.order"
     assert "1..32" in error["message"]
+    refused = shop.run("finetune", "books", "--recipe", "ngram", "--executor", "kubernetes")
+    assert refused.returncode == 1
+    assert "PEQUOD_FINETUNE_KUBERNETES_IMAGE" in refused.stderr
+    assert shop.run("finetune", "books", "--executor", "abacus").returncode == 2
 
 
 def test_jobs_are_made_and_followed_as_json_over_http(shop):
