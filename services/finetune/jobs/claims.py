@@ -90,6 +90,10 @@ class Report:
     """2, 3, 4 … within a claim: one that was written before is not written again. 0: not counted."""
 
 
+News = Callable[[rows.Row], Report]
+"""What there is to say of a job as its row stands, in the same transaction."""
+
+
 class Claims:
     """Work on jobs. Blocking; any number of processes may share the database."""
 
@@ -156,13 +160,14 @@ class Claims:
 
         self._database.write(task)
 
-    def heartbeat(self, claim: Claim, report: Report | None = None) -> Wishes:
+    def heartbeat(self, claim: Claim, report: Report | News | None = None) -> Wishes:
         """Keep the lease, with what there is to say meanwhile; hear what is wanted. Raises Fenced."""
 
         def task(connection: Connection) -> Wishes:
             found = self._mine(connection, claim)
-            if report is not None:
-                self._write(connection, found, report)
+            said = report(found) if callable(report) else report
+            if said is not None:
+                self._write(connection, found, said)
             mine = rows.this(found["tenant"], found["job_id"])
             connection.execute(update(JOBS).where(mine).values(lease_until=now(self._seconds)))
             return Wishes(bool(found["cancel_requested"]), bool(found["pause_requested"]))
@@ -190,12 +195,17 @@ class Claims:
             lambda connection: connection.execute(update(JOBS).where(_held(claim)).values(**values))
         )
 
-    def abandon(self, claim: Claim) -> None:
-        """The claim's worker is dead: whoever looks next takes the job over. Nothing happens to another's."""
+    def abandon(self, claim: Claim, happened: Sequence[Happening] = ()) -> None:
+        """The claim's worker is dead: whoever looks next takes the job over, and hears what ``happened``.
+
+        Nothing happens to another's, nor to one that was abandoned before.
+        """
 
         def task(connection: Connection) -> None:
-            late = update(JOBS).where(_held(claim), JOBS.c.lease_until.is_not(None))
-            connection.execute(late.values(lease_until=now(-1.0)))
+            alive = select(JOBS).where(_held(claim), JOBS.c.lease_until >= now())
+            found = connection.execute(alive).mappings().one_or_none()
+            if found is not None:
+                rows.change(connection, found, {"lease_until": now(-1.0)}, happened)
 
         self._database.write(task)
 

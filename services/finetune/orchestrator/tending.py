@@ -11,12 +11,15 @@ import asyncio
 import contextlib
 import logging
 import time
+from dataclasses import asdict
+from functools import partial
 
 from services.common.errors import Code, ServiceError
 from services.common.metrics import Metrics
 from services.finetune.jobs.claims import Claim, Claims, Fenced, Held, Report, Wishes
 from services.finetune.jobs.job import Happening, Job, JobError, Kind, Progress
 from services.finetune.jobs.records import JobRecords
+from services.finetune.jobs.rows import Row
 from services.finetune.jobs.states import ENDED, State
 from services.finetune.orchestrator.executors.contract import Ending, Executor, Run, Standing, View
 
@@ -99,18 +102,18 @@ class Tender:
         elif standing is Standing.WORKING and held.is_silent:
             self._stop(run)
         elif standing is Standing.WAITING or held.handle != run.handle:
-            wishes = await asyncio.to_thread(self._claims.heartbeat, held.claim, self._news(run, held))
+            wishes = await asyncio.to_thread(self._claims.heartbeat, held.claim, partial(self._news, run))
             if standing is Standing.WAITING and (wishes.cancel or wishes.pause):
                 await self._withdraw(run, held.claim, wishes)
 
-    def _news(self, run: Run, held: Held) -> Report:
-        """What there is to say of a run for the first time."""
-        said, happened = held.claim.job.progress, []
-        if held.handle != run.handle and self._executor.terms.is_remote:
+    def _news(self, run: Run, row: Row) -> Report:
+        """What was not said of a run before, by whoever tends it."""
+        happened = []
+        if row["handle"] != run.handle and self._executor.terms.is_remote:
             happened.append(_line("info", f"runs as {run.handle}"))
         message = run.view.message if run.view.standing is Standing.WAITING else ""
         progress = Progress(0, 0, message) if message else None
-        if progress is not None and progress != said:
+        if progress is not None and asdict(progress) != row["progress"]:
             happened.append(_line("info", message))
         return Report(happened, progress=progress, values={"handle": run.handle})
 
@@ -154,9 +157,7 @@ class Tender:
         elif view.ending is Ending.DISPLACED:
             self._claims.report(claim, Report(state=State.QUEUED, error=JobError(view.reason, view.message)))
         else:
-            if view.message:
-                self._claims.report(claim, Report([_line("warning", view.message)]))
-            self._claims.abandon(claim)
+            self._claims.abandon(claim, [_line("warning", view.message)] if view.message else [])
 
     async def _count(self, run: Run) -> None:
         with contextlib.suppress(ServiceError):  # of a job that was deleted meanwhile

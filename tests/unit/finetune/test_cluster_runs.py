@@ -12,7 +12,7 @@ import torch
 from services.finetune.jobs.job import Kind, Resources
 from services.finetune.jobs.states import State
 from services.finetune.orchestrator import tending
-from tests.unit.finetune import postgres
+from tests.unit import postgres
 from tests.unit.finetune.cluster_parts import cluster_at, created, lines, stepping, told, training, until
 from tests.unit.finetune.job_parts import TENANT, reached, walk
 

@@ -14,7 +14,7 @@ from services.finetune.jobs.job import Kind
 from services.finetune.jobs.states import State
 from services.finetune.orchestrator import tending
 from services.finetune.orchestrator.executors.cluster import executor
-from tests.unit.finetune import postgres
+from tests.unit import postgres
 from tests.unit.finetune.cluster_parts import cluster_at, created, lines, stepping, told, training, until
 from tests.unit.finetune.job_parts import TENANT, reached
 

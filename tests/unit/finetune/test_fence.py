@@ -17,7 +17,7 @@ from services.finetune.jobs.job import Kind
 from services.finetune.jobs.states import State
 from services.finetune.orchestrator import tending
 from services.finetune.orchestrator.settings import JobSettings
-from tests.unit.finetune import postgres
+from tests.unit import postgres
 from tests.unit.finetune.job_parts import TENANT, book, events, lm_spec, reached, walk
 from tests.unit.finetune.parts import requests_of, running, start_of, upload
 from tests.unit.finetune.test_chaos import ENDED, create

@@ -370,29 +370,3 @@ def test_only_what_has_ended_is_deleted(records, worker):
     assert records.delete("local", claim.job.job_id).error == JobError("X", "because")
     with pytest.raises(ServiceError, match="no job"):
         records.get("local", claim.job.job_id)
-
-
-def test_one_process_works_under_a_claim(records, worker):
-    """Kubernetes may start a Pod twice."""
-    queued(records, worker)
-    claim = worker.next("local", 0)
-    worker.begin(claim)
-    with pytest.raises(Fenced, match="another process works"):
-        worker.begin(claim)
-    worker.report(claim, Report(step=1, number=2))
-    assert records.get("local", claim.job.job_id).step == 1
-
-
-def test_who_has_a_job_can_be_asked_by_anybody(records, worker, other, database):
-    claim = running(records, worker)
-    of = (claim.job.tenant, claim.job.job_id, "first")
-    held = other.held(*of, claim.epoch)
-    assert (held.claim.owner, held.claim.epoch, held.is_silent) == ("first", claim.epoch, False)
-    assert other.held(*of, claim.epoch - 1) is None
-    lose_lease(database, claim)
-    assert not other.held(*of, claim.epoch).is_silent, "late, but not for long"
-    long_ago = update(JOBS).values(lease_until=now(-1000))
-    database.write(lambda connection: connection.execute(long_ago))
-    assert other.held(*of, claim.epoch).is_silent
-    other.next("local", 0)
-    assert other.held(*of, claim.epoch) is None

@@ -69,12 +69,10 @@ class ClusterApi:
         except _Refused as error:
             if error.status != _GONE:
                 raise _failure(error) from None
+        delete, seconds = self._pods.delete_namespaced_pod, max(1, round(grace))
         for pod in self.list_pods(selector):
             try:
-                name, seconds = pod["metadata"]["name"], max(1, round(grace))
-                self._call(
-                    self._pods.delete_namespaced_pod, name, self.namespace, grace_period_seconds=seconds
-                )
+                self._call(delete, pod["metadata"]["name"], self.namespace, grace_period_seconds=seconds)
             except _Refused as error:
                 if error.status != _GONE:
                     raise _failure(error) from None
