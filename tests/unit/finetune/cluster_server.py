@@ -10,6 +10,7 @@ import contextlib
 import copy
 import json
 import re
+import ssl
 import threading
 import time
 import uuid
@@ -56,6 +57,7 @@ class State:
     objects: dict[str, dict[str, Json]] = field(default_factory=lambda: {"jobs": {}, "pods": {}})
     lock: threading.RLock = field(default_factory=threading.RLock)
     requests: list[tuple[str, str, int]] = field(default_factory=list)
+    port: int = 0
     is_away: bool = False
     answers_lost: int = 0
     """So many creations happen whose answer never arrives."""
@@ -159,7 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def _reply(self, method: str, body: bytes) -> tuple[int, Json]:
-        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+        if (scheme.lower(), token) != ("bearer", TOKEN):
             raise Refusal(401, "Unauthorized")
         split = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(split.query).items()}
@@ -216,10 +219,13 @@ def _status(refusal: Refusal) -> Json:
 
 
 @contextlib.contextmanager
-def serving_api(folder: Path) -> Iterator[tuple[State, Path]]:
-    """The server, and a kubeconfig that leads to it."""
+def serving_api(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[tuple[State, Path]]:
+    """The server, and a kubeconfig that leads to it unless it speaks ``tls``."""
     state = State()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": state}))
+    state.port = server.server_port
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 from dataclasses import replace
 
@@ -13,11 +14,13 @@ from pequod.finetune import v1
 from services.common.errors import Code, ServiceError
 from services.common.settings import SettingsError
 from services.common.store.settings import StoreSettings
+from services.finetune.orchestrator.executors.cluster import api as api_module
 from services.finetune.orchestrator.executors.cluster.api import ClusterApi
 from services.finetune.orchestrator.executors.cluster.opening import refusal
 from services.finetune.orchestrator.executors.cluster.settings import ClusterSettings
 from services.finetune.settings import FinetuneSettings
-from tests.unit.finetune.cluster_server import NAMESPACE, serving_api
+from tests.unit.common.certificates import Authority
+from tests.unit.finetune.cluster_server import NAMESPACE, TOKEN, serving_api
 from tests.unit.finetune.job_parts import TINY_LM, book
 from tests.unit.finetune.parts import picture, running, upload
 from tests.unit.finetune.test_cluster_manifest import claim_of, made
@@ -136,6 +139,33 @@ def test_a_kubeconfig_that_is_none_stops_the_start(tmp_path, text):
 def test_a_service_outside_a_cluster_needs_a_kubeconfig():
     with pytest.raises(SettingsError, match="PEQUOD_FINETUNE_KUBERNETES_CONFIG=''"):
         ClusterApi(ClusterSettings(image="x"))
+
+
+def test_a_service_in_a_cluster_asks_as_its_account(tmp_path, monkeypatch):
+    authority = Authority()
+    own, key = authority.issue().write(tmp_path / "own", "api")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(own, key)
+    for name, text in {
+        "ca.crt": authority.certificate.decode(),
+        "token": TOKEN,
+        "namespace": NAMESPACE,
+    }.items():
+        (tmp_path / name).write_text(text)
+    account = "kubernetes.config.incluster_config.SERVICE"
+    monkeypatch.setattr(f"{account}_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(f"{account}_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    monkeypatch.setattr(api_module, "_OWN_NAMESPACE", tmp_path / "namespace")
+    with serving_api(tmp_path, tls) as (state, _):
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", f"{state.port}")
+        client = ClusterApi(ClusterSettings(image="x"))
+        assert client.namespace == NAMESPACE
+        assert client.create_job(made(claim_of())) is True
+        assert len(client.list_jobs("")) == 1
+        (tmp_path / "token").write_text("another")
+        with pytest.raises(ServiceError, match="Unauthorized"):
+            ClusterApi(ClusterSettings(image="x")).list_jobs("")
 
 
 def test_a_manifest_that_kubernetes_refuses_stays_refused(api):
