@@ -7,7 +7,7 @@ its job over matches nothing when it wakes, and is told so (``Fenced``). All tim
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from services.common.database.clock import now
 from services.common.database.database import Database
 from services.finetune.database.schema import JOBS
 from services.finetune.jobs import rows
-from services.finetune.jobs.job import Happening, Job, JobError, Kind, Progress
+from services.finetune.jobs.job import Executor, Happening, Job, JobError, Kind, Progress
 from services.finetune.jobs.order import waiting
 from services.finetune.jobs.states import ACTIVE, ENDED, State
 
@@ -103,12 +103,13 @@ class Claims:
         self._database = database
         self._seconds = lease_seconds
 
-    def unchecked(self) -> Claim | None:
-        """A job to validate, if there is one whose validation nobody is at."""
+    def unchecked(self, executors: Iterable[str] = tuple(Executor)) -> Claim | None:
+        """A job to validate whose validation nobody is at, of those that ``executors`` are to run."""
 
         def task(connection: Connection) -> Claim | None:
             is_free = JOBS.c.lease_until.is_(None) | (JOBS.c.lease_until < now())
-            query = select(JOBS).where(JOBS.c.state == State.VALIDATING.value, is_free)
+            known = JOBS.c.executor.in_(executors)
+            query = select(JOBS).where(JOBS.c.state == State.VALIDATING.value, is_free, known)
             for found in list(connection.execute(query.order_by(JOBS.c.created_at)).mappings()):
                 if not self._is_over(connection, found):
                     return self._taken(connection, found, None)
@@ -181,12 +182,11 @@ class Claims:
         the queue while its owner wants it to stop goes on to where that wish leads.
         """
 
-        def task(connection: Connection) -> Job:
-            found = self._mine(connection, claim)
+        def task(connection: Connection, found: rows.Row) -> Job:
             self._write(connection, found, report)
             return rows.get(connection, found["tenant"], found["job_id"])
 
-        return self._database.write(task)
+        return self.under(claim, task)
 
     def give_back(self, claim: Claim) -> None:
         """Leave a job that waits to whoever looks next; it does not count as an attempt. Nothing raises."""

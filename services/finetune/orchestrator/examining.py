@@ -39,6 +39,8 @@ class Examiner:
 
     def __init__(self, datasets: DatasetRecords, store: ModelStore, terms: Mapping[Executor, Terms]) -> None:
         self._datasets, self._store, self._terms = datasets, store, terms
+        self.executors = frozenset(terms)
+        """Whose jobs can be examined here: another service of the same database may have more."""
 
     def examine(self, tenant: str, spec: Spec) -> Findings:
         """Raises ServiceError naming the field for what will not do."""

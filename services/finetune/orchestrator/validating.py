@@ -31,7 +31,7 @@ class Validator:
         """Examine what waits and what is new; whether any job got further."""
         waited, self._waiting = self._waiting, []
         moved = [self._again(claim) for claim in waited]
-        while (claim := self._claims.unchecked()) is not None:
+        while (claim := self._claims.unchecked(self._examiner.executors)) is not None:
             moved.append(self._examine(claim))
         return any(moved)
 

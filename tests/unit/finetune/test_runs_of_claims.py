@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import update
 
 from services.common.database.clock import now
 from services.finetune.database.schema import JOBS
 from services.finetune.jobs.claims import Claims, Fenced, Report
-from services.finetune.jobs.job import Happening, Kind
+from services.finetune.jobs.job import Executor, Happening, Kind
 from services.finetune.jobs.records import JobRecords
-from tests.unit.finetune.test_jobs import lose_lease, queued, running
+from tests.unit.finetune.test_jobs import SPEC, lose_lease, queued, running
 
 
 @pytest.fixture
@@ -52,6 +54,12 @@ def test_who_has_a_job_can_be_asked_by_anybody(records, worker, other, database)
     assert other.held(*of, claim.epoch).is_silent
     other.next("local", 0)
     assert other.held(*of, claim.epoch) is None
+
+
+def test_jobs_are_left_to_services_that_have_their_executor(records, worker):
+    records.create("local", replace(SPEC, executor=Executor.KUBERNETES))
+    assert worker.unchecked([Executor.LOCAL]) is None
+    assert worker.unchecked([Executor.LOCAL, Executor.KUBERNETES]) is not None
 
 
 def test_a_death_is_told_once(records, worker, other):
