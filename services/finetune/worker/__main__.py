@@ -40,6 +40,8 @@ from services.finetune.worker.reporter import FENCED
 from services.finetune.worker.running import Parts, Run, function_of
 
 NAME = "worker"
+_TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""Set in the processes that torchrun starts, as RANK is; others may set RANK for ends of their own."""
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
@@ -83,7 +85,7 @@ def _work(
     if chosen.forecast:
         return _forecast(chosen, means)
     jobs, claims = JobRecords(database), Claims(database, chosen.owner)
-    if int(os.environ.get("RANK", "0")):
+    if _TORCHRUN in os.environ and os.environ["RANK"] != "0":
         return _follow(jobs.get(chosen.tenant, chosen.job))
     claim = Claim(jobs.get(chosen.tenant, chosen.job), chosen.owner, chosen.epoch)
     folder = JobFolder(settings.work.absolute(), chosen.tenant, chosen.job)
