@@ -19,13 +19,16 @@ from gateway.cli.jobs import Previews, made_folder
 from pequod.finetune.v1 import (
     DATASET_KIND_IMAGES,
     DATASET_STATE_FAILED,
+    EXECUTOR_UNSPECIFIED,
     PROMOTION_BEST,
     PROMOTION_MANUAL,
     CreateJobRequest,
     Dataset,
+    Executor,
     GetDatasetRequest,
     JobSpec,
     Output,
+    Resources,
 )
 from pequod_client import Client
 
@@ -57,6 +60,8 @@ def finetune(
     values: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE of the recipe; may be repeated.")
     ] = None,
+    executor: Annotated[str, typer.Option(help="What runs it: local or kubernetes. Default: local.")] = "",
+    accelerators: Annotated[int | None, typer.Option(min=0, help="GPUs. Default: the recipe's.")] = None,
     manual: Annotated[bool, typer.Option(help="Publish nothing at the end.")] = False,
     forecast: Annotated[bool, typer.Option(help="Only say what it would take.")] = False,
     watch: Annotated[bool, typer.Option(help="Follow it to its end.")] = False,
@@ -78,6 +83,8 @@ def finetune(
             seed=seed,
             checkpoint_every=every,
             keep_checkpoints=keep,
+            executor=_executor(executor),
+            resources=Resources(accelerators=accelerators),
             patience=patience,
             output=Output(name=name, alias=alias, promotion=PROMOTION_MANUAL if manual else PROMOTION_BEST),
         )
@@ -106,6 +113,14 @@ def _dataset(client: Client, data: str, quiet: bool) -> Dataset:
     for issue in dataset.report.issues[:5]:
         output.warn(f"{issue.path}: {issue.message}")
     return dataset
+
+
+def _executor(name: str) -> Executor.ValueType:
+    """By its name for people. Raises BadParameter listing the known."""
+    known = {each.removeprefix("EXECUTOR_").lower(): value for each, value in Executor.items() if value}
+    if name and name.lower() not in known:
+        raise typer.BadParameter(f"{name!r} is no executor; executors are {', '.join(known)}")
+    return known.get(name.lower(), EXECUTOR_UNSPECIFIED)
 
 
 def _parameters(values: list[str], instance: str) -> dict[str, Any]:

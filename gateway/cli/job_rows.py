@@ -71,6 +71,9 @@ def show_job(reply: GetJobResponse, as_json: bool) -> None:
         *sorted(job.spec.labels.items()),
     ]
     output.write("".join(f"{name:16}{value}\n" for name, value in facts if value))
+    if job.HasField("forecast"):
+        output.write("forecast\n")
+        show_forecast(job.forecast)
     if job.error.message:
         output.fail(f"{job.error.message} ({job.error.reason})")
 

@@ -28,6 +28,9 @@ from services.finetune.datasets.storage.content import open_content
 from services.finetune.jobs.service import Jobs, Parts
 from services.finetune.jobs.serving.servicer import FineTuneServicer
 from services.finetune.orchestrator.executors.children import Children
+from services.finetune.orchestrator.executors.cluster.executor import ClusterExecutor
+from services.finetune.orchestrator.executors.cluster.opening import open_cluster
+from services.finetune.orchestrator.executors.cluster.settings import ClusterSettings
 from services.finetune.orchestrator.settings import JobSettings
 from services.finetune.settings import FinetuneSettings
 from services.finetune.webhooks.addresses import Addresses
@@ -48,6 +51,7 @@ class FinetuneProcess:
         models: StoreSettings,
         database: Database,
         metrics: Metrics,
+        cluster: ClusterExecutor | None = None,
     ) -> None:
         self.database = database
         store, owner = models.open(), f"{socket.gethostname()[:40]}-{uuid.uuid4().hex[:12]}"
@@ -67,7 +71,7 @@ class FinetuneProcess:
         variables |= {SCHEMA.setting: database.url}
         parts = Parts(database, self.datasets.records, store, settings.work, Addresses(jobs.private_webhooks))
         self.store = store
-        self.jobs = Jobs(parts, jobs, Children(jobs, variables), metrics, owner)
+        self.jobs = Jobs(parts, jobs, Children(jobs, variables), metrics, owner, cluster)
         self._jobs_servicer = FineTuneServicer(self.jobs, self._work)
         self._servicer = DatasetServicer(self.datasets, self._work)
 
@@ -101,7 +105,11 @@ async def main() -> None:
     models = from_environment(StoreSettings, os.environ)
     database = from_environment(DatabaseSettings, os.environ).open()
     jobs = from_environment(JobSettings, os.environ)
-    process = FinetuneProcess(settings, jobs, models, database, metrics)
+    clusters = from_environment(ClusterSettings, os.environ)
+    cluster = None
+    if clusters.is_on:
+        cluster = open_cluster(clusters, (settings, models, jobs), database, os.environ)
+    process = FinetuneProcess(settings, jobs, models, database, metrics, cluster)
     await serve(process, server_settings(entry(NAME), os.environ), metrics)
 
 

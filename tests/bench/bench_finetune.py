@@ -23,28 +23,15 @@ from services.finetune.jobs.job import Spec, new_job_id
 from services.finetune.jobs.records import fresh
 from services.finetune.jobs.states import State
 from services.finetune.orchestrator.settings import JobSettings
-from services.finetune.recipes import pretrain_lm
-from services.finetune.recipes.task import Task
-from services.finetune.recipes.watching import Alone
+from tests.bench.finetune.steps import Step, WorkerClock, alone
 from tests.bench.report import Report
 from tests.unit.finetune.job_parts import TENANT, TINY_LM, book, events, lm_spec, reached
 from tests.unit.finetune.parts import running, upload
 
 _JOBS, _EVENTS = 10_000, 20
+_NICE = 10
 _LM = {**TINY_LM, "width": 128, "hidden": 256, "layers": 4, "window": 128, "batch": 4}
 """Steps of some 50 ms on a core."""
-
-
-class _Steps(Alone):
-    """When each step was done."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def wants_stop(self) -> bool:
-        """Asked after every step."""
-        self.times.append(time.perf_counter())
-        return False
 
 
 def fill(process) -> str:
@@ -96,33 +83,44 @@ async def bench_calls(stub, process, rounds: int, report: Report) -> None:
 
 
 async def bench_job(stub, process, steps: int, report: Report) -> None:
-    """A job's start, and its steps beside those of the recipe alone."""
-    dataset = await upload(stub, {"book.txt": book(1, words=2000)})
+    """A job's start, and its steps between two trainings of the recipe alone."""
+    data = book(1, words=2000)
+    dataset = await upload(stub, {"book.txt": data})
+    before = await lonely(data, steps)
     records, began = process.jobs.records, time.perf_counter()
     job, _ = records.create(TENANT, lm_spec(dataset.dataset_id, steps, parameters=_LM))
+    clock = WorkerClock(job.job_id)
+    following = asyncio.create_task(clock.follow())
     process.jobs.orchestrator.wake()
     while (await reached(records, job.job_id, State.RUNNING, seconds=600)).step < 1:
         await asyncio.sleep(0.05)
     report.most("seconds from create to the first step", time.perf_counter() - began, 5)
     await reached(records, job.job_id, seconds=600)
+    await following
     told = [each for each in events(records, job.job_id) if each.kind.value == "metrics"]
     first, last = told[0], told[-1]
-    inside = (last.time - first.time).total_seconds() / (last.data["step"] - first.data["step"])
+    count = last.data["step"] - first.data["step"]
+    wall = (last.time - first.time).total_seconds() / count * 1e3
+    cpu = clock.between(first.time.timestamp(), last.time.timestamp()) / count * 1e3
+    after = await lonely(data, steps)
+    mean = Step((before.wall + after.wall) / 2, (before.cpu + after.cpu) / 2)
+    report.say(f"- a step inside a job: {wall:.1f} ms, of the CPU {cpu:.1f} ms")
+    report.say(f"- the same alone, before and after: {before.wall:.1f} and {after.wall:.1f} ms, of the CPU")
+    report.say(f"  {before.cpu:.1f} and {after.cpu:.1f} ms; one priority, one thread")
+    report.most("CPU time of a step inside a job, times that alone", cpu / mean.cpu, 1.03)
+    report.most("a step inside a job, times the step alone", wall / mean.wall, 1.03)
+
+
+async def lonely(data: bytes, steps: int) -> Step:
+    """A step of the same training in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "data").mkdir()
-        (Path(folder) / "data/book.txt").write_bytes(book(1, words=2000))
-        clock = _Steps()
-        task = Task(Path(folder) / "work", Path(folder) / "data", parameters=_LM, steps=steps)
-        await asyncio.to_thread(pretrain_lm.run, task, clock)
-    alone = (clock.times[-1] - clock.times[0]) / (len(clock.times) - 1)
-    report.say(f"- a step takes {inside * 1e3:.1f} ms inside a job, {alone * 1e3:.1f} ms alone")
-    report.most("a step inside a job, times the step alone", inside / alone, 1.03)
+        return await asyncio.to_thread(alone, data, steps, _LM, _NICE, Path(folder) / "alone")
 
 
 async def bench(steps: int, rounds: int, report: Report) -> None:
     """All of it, on SQLite."""
     with tempfile.TemporaryDirectory() as folder:
-        settings, path = JobSettings(job_threads=1), Path(folder)
+        settings, path = JobSettings(job_threads=1, nice=_NICE), Path(folder)
         async with running(f"sqlite:///{folder}/f.db", path, settings) as (stub, process):
             await bench_job(stub, process, steps, report)
             await bench_calls(v1.FineTuneServiceStub(stub.channel), process, rounds, report)

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import random
+import re
 import signal
 import time
 
@@ -60,6 +61,10 @@ def test_bad_jobs_are_refused_with_the_field(shop):
     error = json.loads(refused.stderr.splitlines()[-1])["error"]
     assert error["violations"][0]["field"] == "spec.parameters.order"
     assert "1..32" in error["message"]
+    refused = shop.run("finetune", "books", "--recipe", "ngram", "--executor", "kubernetes")
+    assert refused.returncode == 1
+    assert "PEQUOD_FINETUNE_KUBERNETES_IMAGE" in refused.stderr
+    assert shop.run("finetune", "books", "--executor", "abacus").returncode == 2
 
 
 def test_jobs_are_made_and_followed_as_json_over_http(shop):
@@ -87,6 +92,9 @@ def test_a_paused_job_is_resumed_and_promoted_by_hand(shop):
     assert shop.run("jobs", "pause", job_id).returncode == 0
     while job_of(shop, job_id)["state"] != "JOB_STATE_PAUSED":
         assert time.monotonic() < deadline
+    shown = shop.run("jobs", "show", job_id).stdout
+    assert "forecast" in shown, "its own first steps say what it takes"
+    assert re.search(r"a step +\d+\.\d{3} s", shown), shown
     assert shop.run("jobs", "resume", job_id).returncode == 0
     watched = shop.run("jobs", "watch", job_id, timeout=200)
     assert watched.returncode == 0, watched.stderr

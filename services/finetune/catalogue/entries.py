@@ -80,6 +80,7 @@ _ALL = (
         options=language_model.Options,
         reads=_TEXT,
         accelerates=False,
+        follow="services.finetune.recipes.pretrain_lm:follow",
     ),
     Recipe(
         name="pretrain_clip",

@@ -57,6 +57,9 @@ class Recipe:
     """Whether it hears ``wants_stop``; others are ended where they are, and begin anew."""
     accelerates: bool = True
     """Whether an accelerator makes it faster."""
+    follow: str = ""
+    """ "module:function" that the other processes of a team run, as ``torchrun`` starts one, each with an
+    accelerator; empty: one process trains alone."""
 
     @property
     def has_steps(self) -> bool:

@@ -7,18 +7,19 @@ its job over matches nothing when it wakes, and is told so (``Fenced``). All tim
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.sql import ColumnElement
 
 from services.common.database.clock import now
 from services.common.database.database import Database
 from services.finetune.database.schema import JOBS
 from services.finetune.jobs import rows
-from services.finetune.jobs.job import Happening, Job, JobError, Kind, Progress
+from services.finetune.jobs.job import Executor, Happening, Job, JobError, Kind, Progress
+from services.finetune.jobs.order import waiting
 from services.finetune.jobs.states import ACTIVE, ENDED, State
 
 T = TypeVar("T")
@@ -27,6 +28,8 @@ LEASE_SECONDS = 30.0
 """For which a job is its worker's without a heartbeat."""
 MOST_VAIN = 5
 """Attempts that end without one step done; after them a job is not tried again."""
+FIRST_REPORT = 1
+"""Number of a worker's first word, that it has begun."""
 _OVER: Mapping[str, Any] = {
     "lease_owner": None,
     "lease_until": None,
@@ -47,6 +50,17 @@ class Claim:
     job: Job
     owner: str
     epoch: int
+
+
+@dataclass(frozen=True)
+class Held:
+    """A claim that still holds, and what is known of its run."""
+
+    claim: Claim
+    handle: str
+    """What the executor calls it; "" while that was not written down."""
+    is_silent: bool
+    """Whether nothing was heard of it for twice the time of a lease."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,11 @@ class Report:
     also: Callable[[Connection], None] | None = None
     """What else is written in the same transaction; may raise ServiceError, and nothing is written then."""
     number: int = 0
-    """1, 2, 3 … within a claim: one that was written before is not written again. 0: not counted."""
+    """2, 3, 4 … within a claim: one that was written before is not written again. 0: not counted."""
+
+
+News = Callable[[rows.Row], Report]
+"""What there is to say of a job as its row stands, in the same transaction."""
 
 
 class Claims:
@@ -81,16 +99,17 @@ class Claims:
 
     def __init__(self, database: Database, owner: str, lease_seconds: float = LEASE_SECONDS) -> None:
         """``owner``: this process, told from all others."""
+        self.owner = owner
         self._database = database
-        self._owner = owner
         self._seconds = lease_seconds
 
-    def unchecked(self) -> Claim | None:
-        """A job to validate, if there is one whose validation nobody is at."""
+    def unchecked(self, executors: Iterable[str] = tuple(Executor)) -> Claim | None:
+        """A job to validate whose validation nobody is at, of those that ``executors`` are to run."""
 
         def task(connection: Connection) -> Claim | None:
             is_free = JOBS.c.lease_until.is_(None) | (JOBS.c.lease_until < now())
-            query = select(JOBS).where(JOBS.c.state == State.VALIDATING.value, is_free)
+            known = JOBS.c.executor.in_(executors)
+            query = select(JOBS).where(JOBS.c.state == State.VALIDATING.value, is_free, known)
             for found in list(connection.execute(query.order_by(JOBS.c.created_at)).mappings()):
                 if not self._is_over(connection, found):
                     return self._taken(connection, found, None)
@@ -109,19 +128,47 @@ class Claims:
             for found in self._left_behind(connection, executor):
                 if not self._is_over(connection, found):
                     return self._taken(connection, found, State.PREPARING)
-            query = _waiting(executor, accelerators).limit(1)
+            query = waiting(executor, accelerators).limit(1)
             first = connection.execute(query).mappings().first()
             return None if first is None else self._taken(connection, first, State.PREPARING)
 
         return self._database.write(task)
 
-    def heartbeat(self, claim: Claim, report: Report | None = None) -> Wishes:
+    def held(self, tenant: str, job_id: str, owner: str, epoch: int) -> Held | None:
+        """The claim of ``owner`` on a job, whoever asks; None when it holds no more."""
+
+        def task(connection: Connection) -> Held | None:
+            is_silent = (JOBS.c.lease_until < now(-self._seconds)).label("is_silent")
+            is_held = (JOBS.c.epoch == epoch) & (JOBS.c.lease_owner == owner)
+            query = select(JOBS, is_silent).where(rows.this(tenant, job_id), is_held)
+            found = connection.execute(query).mappings().one_or_none()
+            if found is None:
+                return None
+            claim = Claim(rows.job_of(found, connection), owner, epoch)
+            return Held(claim, found["handle"], bool(found["is_silent"]))
+
+        return self._database.read(task)
+
+    def begin(self, claim: Claim) -> None:
+        """Work under it, this process and no other: Kubernetes may start one twice. Raises Fenced."""
+
+        def task(connection: Connection) -> None:
+            found = self._mine(connection, claim)
+            if found["reports"]:
+                raise Fenced(f"another process works on job {claim.job.job_id} under the same claim")
+            values = {"reports": FIRST_REPORT, "lease_until": now(self._seconds)}
+            connection.execute(update(JOBS).where(_held(claim)).values(**values))
+
+        self._database.write(task)
+
+    def heartbeat(self, claim: Claim, report: Report | News | None = None) -> Wishes:
         """Keep the lease, with what there is to say meanwhile; hear what is wanted. Raises Fenced."""
 
         def task(connection: Connection) -> Wishes:
             found = self._mine(connection, claim)
-            if report is not None:
-                self._write(connection, found, report)
+            said = report(found) if callable(report) else report
+            if said is not None:
+                self._write(connection, found, said)
             mine = rows.this(found["tenant"], found["job_id"])
             connection.execute(update(JOBS).where(mine).values(lease_until=now(self._seconds)))
             return Wishes(bool(found["cancel_requested"]), bool(found["pause_requested"]))
@@ -135,12 +182,11 @@ class Claims:
         the queue while its owner wants it to stop goes on to where that wish leads.
         """
 
-        def task(connection: Connection) -> Job:
-            found = self._mine(connection, claim)
+        def task(connection: Connection, found: rows.Row) -> Job:
             self._write(connection, found, report)
             return rows.get(connection, found["tenant"], found["job_id"])
 
-        return self._database.write(task)
+        return self.under(claim, task)
 
     def give_back(self, claim: Claim) -> None:
         """Leave a job that waits to whoever looks next; it does not count as an attempt. Nothing raises."""
@@ -149,12 +195,17 @@ class Claims:
             lambda connection: connection.execute(update(JOBS).where(_held(claim)).values(**values))
         )
 
-    def abandon(self, claim: Claim) -> None:
-        """The claim's worker is dead: whoever looks next takes the job over. Nothing happens to another's."""
+    def abandon(self, claim: Claim, happened: Sequence[Happening] = ()) -> None:
+        """The claim's worker is dead: whoever looks next takes the job over, and hears what ``happened``.
+
+        Nothing happens to another's, nor to one that was abandoned before.
+        """
 
         def task(connection: Connection) -> None:
-            late = update(JOBS).where(_held(claim), JOBS.c.lease_until.is_not(None))
-            connection.execute(late.values(lease_until=now(-1.0)))
+            alive = select(JOBS).where(_held(claim), JOBS.c.lease_until >= now())
+            found = connection.execute(alive).mappings().one_or_none()
+            if found is not None:
+                rows.change(connection, found, {"lease_until": now(-1.0)}, happened)
 
         self._database.write(task)
 
@@ -205,7 +256,7 @@ class Claims:
     def _taken(self, connection: Connection, found: rows.Row, state: State | None) -> Claim:
         epoch = found["epoch"] + 1
         values: dict[str, Any] = {
-            "lease_owner": self._owner,
+            "lease_owner": self.owner,
             "lease_until": now(self._seconds),
             "epoch": epoch,
             "reports": 0,
@@ -220,7 +271,7 @@ class Claims:
                 text = f"its worker {found['lease_owner']} is gone; attempt {attempts} goes on"
                 happened.append(Happening(Kind.LOG, {"level": "warning", "text": text}))
         rows.change(connection, found, values, happened, state)
-        return Claim(rows.get(connection, found["tenant"], found["job_id"]), self._owner, epoch)
+        return Claim(rows.get(connection, found["tenant"], found["job_id"]), self.owner, epoch)
 
 
 def _held(claim: Claim) -> ColumnElement[bool]:
@@ -246,17 +297,3 @@ def _columns(report: Report, found: rows.Row) -> dict[str, Any]:
     if report.state is State.RUNNING and found["started_at"] is None:
         values["started_at"] = now()
     return values
-
-
-def _waiting(executor: str, accelerators: int) -> Select[Any]:
-    """Rows of jobs in the queue, the next one first."""
-    active = [each.value for each in ACTIVE]
-    count = func.count().label("count")
-    busy = select(JOBS.c.tenant, count).where(JOBS.c.state.in_(active)).group_by(JOBS.c.tenant).subquery()
-    return (
-        select(JOBS)
-        .join(busy, busy.c.tenant == JOBS.c.tenant, isouter=True)
-        .where(JOBS.c.state == State.QUEUED.value, JOBS.c.executor == executor)
-        .where(JOBS.c.accelerators <= accelerators)
-        .order_by(JOBS.c.priority.desc(), func.coalesce(busy.c.count, 0), JOBS.c.created_at, JOBS.c.job_id)
-    )

@@ -55,7 +55,7 @@ class Resources:
     """What a job may take; 0 and "" leave it to the service."""
 
     accelerators: int = 0
-    accelerator_type: str = "nvidia.com/gpu"
+    accelerator_type: str = ""
     cpu_cores: float = 0.0
     memory_bytes: int = 0
     queue: str = ""

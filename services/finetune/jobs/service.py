@@ -26,10 +26,13 @@ from services.finetune.jobs.rows import row
 from services.finetune.jobs.serving.spec import SpecReader
 from services.finetune.orchestrator.examining import Examiner
 from services.finetune.orchestrator.executors.children import Children
+from services.finetune.orchestrator.executors.contract import Executor
 from services.finetune.orchestrator.executors.local import LocalExecutor
+from services.finetune.orchestrator.expecting import Expectation
 from services.finetune.orchestrator.forecasting import Forecaster
 from services.finetune.orchestrator.orchestrator import Orchestrator
 from services.finetune.orchestrator.settings import JobSettings
+from services.finetune.orchestrator.tending import Tender
 from services.finetune.orchestrator.tidying import tidy
 from services.finetune.orchestrator.validating import Validator
 from services.finetune.promotion.promoting import Promoted, Promoter
@@ -57,24 +60,32 @@ class Jobs:
     """Blocking, but for the orchestrator, which lives on the event loop."""
 
     def __init__(
-        self, parts: Parts, settings: JobSettings, children: Children, metrics: Metrics, owner: str
+        self,
+        parts: Parts,
+        settings: JobSettings,
+        children: Children,
+        metrics: Metrics,
+        owner: str,
+        cluster: Executor | None = None,
     ) -> None:
-        """``owner``: name of this process, unlike any other's."""
-        executors = [LocalExecutor(settings, parts.work, children)]
+        """``owner``: name of this process, unlike any other's. ``cluster``: runs jobs elsewhere."""
+        local = LocalExecutor(settings, parts.work, children)
+        executors: list[Executor] = [local] if cluster is None else [local, cluster]
         self.records = JobRecords(parts.database)
         self.checkpoints = CheckpointRecords(parts.database)
-        self.examiner = Examiner(
-            parts.datasets, parts.store, {each.name: each.accelerators for each in executors}
-        )
+        terms = {each.name: each.terms for each in executors}
+        self.examiner = Examiner(parts.datasets, parts.store, terms)
         self.promoter = Promoter(PromotionRecords(parts.database), parts.store)
-        self.reader = SpecReader(parts.addresses, self.examiner.default_accelerators)
+        self.reader = SpecReader(parts.addresses, self.examiner.usual_resources)
         self._parts = parts
         self._forecaster = Forecaster(children, self.records, parts.work, settings.jobs)
         claims = Claims(parts.database, owner)
-        validator = Validator(claims, self.examiner)
+        validator = Validator(claims, self.examiner, Expectation(self.records, settings.jobs))
         self.sender = Sender(Outbox(parts.database), parts.addresses, metrics, parts.trust)
         clean = partial(tidy, self.records, parts.work)
-        self.orchestrator = Orchestrator(claims, self.records, validator, executors, metrics, clean)
+        tenders = [Tender(each, claims, self.records, metrics) for each in executors]
+        self.orchestrator = Orchestrator(self.records, validator, tenders, metrics, clean)
+        local.changed = self.orchestrator.wake
 
     def create(self, tenant: str, spec: Spec, request_id: str, asked: str) -> tuple[Job, bool]:
         """A job in state VALIDATING, or the one that ``request_id`` made before, and True.

@@ -9,13 +9,20 @@ from services.common import tenants
 from services.common.errors import Code, ServiceError, invalid
 from services.common.store import ModelStore
 from services.common.store.ownership import name_taken
-from services.finetune.catalogue.entries import recipe
+from services.finetune.catalogue.entries import RECIPES, recipe
 from services.finetune.catalogue.recipe import Recipe
 from services.finetune.datasets.dataset import State as DataState
 from services.finetune.datasets.faults import not_ready
 from services.finetune.datasets.records import DatasetRecords
-from services.finetune.jobs.job import Executor, Spec
+from services.finetune.jobs.job import Executor, Promotion, Resources, Spec
+from services.finetune.orchestrator.executors.cluster.settings import is_label, is_qualified
+from services.finetune.orchestrator.executors.contract import Terms
 from services.finetune.waiting import wait
+
+_OFF = (
+    "this service makes no Kubernetes Jobs: PEQUOD_FINETUNE_KUBERNETES_IMAGE names no image for them; jobs "
+    "run as child processes, executor local"
+)
 
 
 @dataclass(frozen=True)
@@ -28,38 +35,65 @@ class Findings:
 
 
 class Examiner:
-    """Blocking. ``accelerators``: what each executor that there is has in all."""
+    """Blocking. ``terms``: of each executor that there is."""
 
-    def __init__(
-        self, datasets: DatasetRecords, store: ModelStore, accelerators: Mapping[Executor, int]
-    ) -> None:
-        self._datasets, self._store, self._accelerators = datasets, store, accelerators
+    def __init__(self, datasets: DatasetRecords, store: ModelStore, terms: Mapping[Executor, Terms]) -> None:
+        self._datasets, self._store, self._terms = datasets, store, terms
+        self.executors = frozenset(terms)
+        """Whose jobs can be examined here: another service of the same database may have more."""
 
     def examine(self, tenant: str, spec: Spec) -> Findings:
         """Raises ServiceError naming the field for what will not do."""
         known = recipe(spec.recipe)
-        self._executor(spec)
+        self._executor(known, spec)
         self._base(known, tenant, spec.base)
         self._name(tenant, spec.name)
         main = self._dataset(known, tenant, "spec.dataset_id", spec.dataset_id)
         other = self._dataset(known, tenant, "spec.validation_dataset_id", spec.validation_dataset_id)
         return replace(main, waits_for=main.waits_for or other.waits_for)
 
-    def default_accelerators(self, known: Recipe, executor: Executor) -> int:
-        """One where the recipe gains by it and there is one."""
-        return min(1, self._accelerators.get(executor, 0)) if known.accelerates else 0
+    def usual_resources(self, known: Recipe, executor: Executor) -> Resources:
+        """What a job gets that asks for nothing: one accelerator where the recipe gains by it."""
+        terms = self._terms.get(executor, Terms())
+        accelerators = min(1, terms.accelerators) if known.accelerates else 0
+        return Resources(accelerators, terms.accelerator_type, queue=terms.queue)
 
-    def _executor(self, spec: Spec) -> None:
-        there = self._accelerators.get(spec.executor)
-        if there is None:
+    def _executor(self, known: Recipe, spec: Spec) -> None:
+        terms, wanted = self._terms.get(spec.executor), spec.resources.accelerators
+        if terms is None or terms.refusal:
+            why = terms.refusal if terms else _OFF
+            raise invalid("spec.executor", f"{spec.executor} cannot be used: {why}")
+        if wanted > terms.accelerators:
             raise invalid(
-                "spec.executor",
-                f"{spec.executor} cannot be used: this service has no client of the Kubernetes API (package "
-                "'kubernetes'); jobs run as child processes, executor local",
+                "spec.resources.accelerators", f"must be in 0..{terms.accelerators} here, got {wanted}"
             )
-        if spec.resources.accelerators > there:
-            wanted = spec.resources.accelerators
-            raise invalid("spec.resources.accelerators", f"must be in 0..{there} here, got {wanted}")
+        if terms.is_remote:
+            self._remote(known, spec, terms)
+
+    @staticmethod
+    def _remote(known: Recipe, spec: Spec, terms: Terms) -> None:
+        """What only matters to a worker on another machine."""
+        wanted = spec.resources
+        if wanted.accelerators > 1 and not known.follow:
+            teams = ", ".join(each.name for each in RECIPES.values() if each.follow)
+            why = (
+                f"must be 0 or 1 for recipe {known.name}, got {wanted.accelerators}; more are used by {teams}"
+            )
+            raise invalid("spec.resources.accelerators", why)
+        if wanted.accelerators and not is_qualified(wanted.accelerator_type):
+            why = f"{wanted.accelerator_type!r} is no name of a resource, such as nvidia.com/gpu"
+            raise invalid("spec.resources.accelerator_type", why)
+        if wanted.queue and not is_label(wanted.queue):
+            raise invalid("spec.resources.queue", f"{wanted.queue!r} is no name of a Kueue queue")
+        if spec.base.startswith("file:"):
+            why = "names a folder of this machine, which a Pod does not see; publish it in the store"
+            raise invalid("spec.base", f"{spec.base[:80]!r} {why}")
+        if spec.promotion is Promotion.MANUAL and not terms.keeps_files:
+            why = (
+                "must be BEST: checkpoints of a Pod are gone with it, where PEQUOD_FINETUNE_KUBERNETES_CLAIM "
+                "names no volume for them"
+            )
+            raise invalid("spec.output.promotion", why)
 
     def _name(self, tenant: str, name: str) -> None:
         if name and wait(self._store.owner_of(name)) not in (None, tenant):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -13,6 +15,7 @@ from services.finetune.jobs.job import JobError
 from services.finetune.jobs.rows import holder_name
 from services.finetune.jobs.states import State
 from services.finetune.orchestrator.examining import Examiner, Findings
+from services.finetune.orchestrator.expecting import Expectation
 
 _logger = logging.getLogger("pequod.jobs")
 
@@ -20,15 +23,15 @@ _logger = logging.getLogger("pequod.jobs")
 class Validator:
     """Blocking; one thread at a time."""
 
-    def __init__(self, claims: Claims, examiner: Examiner) -> None:
-        self._claims, self._examiner = claims, examiner
+    def __init__(self, claims: Claims, examiner: Examiner, expectation: Expectation) -> None:
+        self._claims, self._examiner, self._expectation = claims, examiner, expectation
         self._waiting: list[Claim] = []
 
     def look(self) -> bool:
         """Examine what waits and what is new; whether any job got further."""
         waited, self._waiting = self._waiting, []
         moved = [self._again(claim) for claim in waited]
-        while (claim := self._claims.unchecked()) is not None:
+        while (claim := self._claims.unchecked(self._examiner.executors)) is not None:
             moved.append(self._examine(claim))
         return any(moved)
 
@@ -55,7 +58,8 @@ class Validator:
             if findings.waits_for:
                 self._waiting.append(claim)
                 return False
-            self._claims.report(claim, _queued(claim, findings))
+            expected = self._expectation.of(job.tenant, job.spec)
+            self._claims.report(claim, _queued(claim, findings, expected))
         except Fenced:
             return False
         except ServiceError as error:
@@ -69,7 +73,7 @@ class Validator:
         return True
 
 
-def _queued(claim: Claim, findings: Findings) -> Report:
+def _queued(claim: Claim, findings: Findings, expected: Mapping[str, Any] | None) -> Report:
     """Into the queue, its data sets held in the same transaction."""
     spec, tenant, holder = claim.job.spec, claim.job.tenant, holder_name(claim.job.job_id)
 
@@ -77,5 +81,5 @@ def _queued(claim: Claim, findings: Findings) -> Report:
         for dataset_id in sorted({spec.dataset_id, spec.validation_dataset_id} - {""}):
             hold(connection, tenant, dataset_id, holder)
 
-    values = {"dataset_digest": findings.dataset_digest}
+    values = {"dataset_digest": findings.dataset_digest, "forecast": expected}
     return Report(state=State.QUEUED, values=values, also=hold_all)

@@ -34,7 +34,7 @@ from services.finetune.recipes.version import (
     publish,
     read_corpus,
 )
-from services.finetune.recipes.watching import Watcher
+from services.finetune.recipes.watching import Alone, Watcher
 from services.sampler.families import llama
 from services.sampler.ngrams.tokens import Tokens
 from services.sampler.transformer.model.directory import TOKENIZER_FILE, write
@@ -57,13 +57,14 @@ def train(
     torch.set_num_threads(chosen.threads)
     work.mkdir(parents=True, exist_ok=True)
     begin(out)
-    data = Data(corpus, work, chosen)
+    with among.after_the_leader():
+        data = Data(corpus, work, chosen)
     trainer = Trainer(chosen, work, among, watcher)
     trainer.resume()
     trainer.run(data)
     if not among.leads:
         return None
-    write(out, llama, trainer.model, work / TOKENIZER_FILE, END)
+    write(out, llama, trainer.model.cpu(), work / TOKENIZER_FILE, END)
     curve = trainer.curve()
     metrics = {
         "held_out_bits_per_byte": curve[-1]["held_out_bits_per_byte"],
@@ -78,14 +79,25 @@ def train(
 
 
 def run(task: Task, watcher: Watcher) -> None:
-    """As a job."""
-    assert task.data is not None
+    """As a job; of a team, the one that leads."""
     out = task.candidate(task.steps)
     if not is_whole(out):
         watcher.progressed(0, 1, "learning an encoding")
-        corpus = corpus_of(task.data, task.training_data)
-        train(corpus, task.work, out, task.options(Options), watcher=watcher)
+        with team() as among:
+            _train(among.told(task), among, watcher)
     offer_result(watcher, task.steps, out, manifest_of(out))
+
+
+def follow() -> None:
+    """As one of a job's team that does not lead; it hears from the leader what there is to do."""
+    with team() as among:
+        _train(among.told(None), among, Alone())
+
+
+def _train(task: Task, among: Team, watcher: Watcher) -> None:
+    assert task.data is not None
+    corpus = corpus_of(task.data, task.training_data)
+    train(corpus, task.work, task.candidate(task.steps), task.options(Options), among, watcher)
 
 
 def _baseline(data: Data, tokenizer: Path, longest: int) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -18,24 +19,29 @@ from services.common.rpc.process import BAD_START, ProcessSettings
 from services.common.settings import SettingsError, from_environment
 from services.common.store.settings import StoreSettings
 from services.common.threads import cap_threads
+from services.finetune.catalogue.entries import recipe
 from services.finetune.checkpoints.folder import JobFolder
 from services.finetune.checkpoints.records import CheckpointRecords
 from services.finetune.database.settings import DatabaseSettings
 from services.finetune.datasets.records import DatasetRecords
 from services.finetune.datasets.storage.content import open_content
 from services.finetune.jobs.claims import Claim, Claims, Fenced
+from services.finetune.jobs.job import Job
 from services.finetune.jobs.records import JobRecords
 from services.finetune.orchestrator.settings import JobSettings
 from services.finetune.promotion.promoting import Promoter
 from services.finetune.promotion.records import PromotionRecords
+from services.finetune.recipes.watching import Stopped
 from services.finetune.settings import FinetuneSettings
 from services.finetune.worker.forecasting import forecast
 from services.finetune.worker.lifeline import end_with, take_folder
 from services.finetune.worker.preparing import Means
 from services.finetune.worker.reporter import FENCED
-from services.finetune.worker.running import Parts, Run
+from services.finetune.worker.running import Parts, Run, function_of
 
 NAME = "worker"
+_TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""Set in the processes that torchrun starts, as RANK is; others may set RANK for ends of their own."""
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
@@ -79,17 +85,28 @@ def _work(
     if chosen.forecast:
         return _forecast(chosen, means)
     jobs, claims = JobRecords(database), Claims(database, chosen.owner)
+    if _TORCHRUN in os.environ and os.environ["RANK"] != "0":
+        return _follow(jobs.get(chosen.tenant, chosen.job))
     claim = Claim(jobs.get(chosen.tenant, chosen.job), chosen.owner, chosen.epoch)
     folder = JobFolder(settings.work.absolute(), chosen.tenant, chosen.job)
     promoter = Promoter(PromotionRecords(database), store)
     most = limits.job_hours * 3600
     parts = Parts(claims, jobs, CheckpointRecords(database), promoter, means, folder, most)
     try:
-        claims.heartbeat(claim)  # before the folder is touched
+        claims.begin(claim)  # before the folder is touched
         take_folder(folder.path, chosen.job)
         Run(claim, parts, stopping).run()
     except Fenced:
         return FENCED
+    return 0
+
+
+def _follow(job: Job) -> int:
+    """One of a team, as torchrun starts it: the leader speaks for the job, and says when to stop."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    follow = function_of(recipe(job.spec.recipe).follow)
+    with contextlib.suppress(Stopped):
+        follow()
     return 0
 
 

@@ -7,9 +7,11 @@ import math
 import time
 from collections.abc import Callable, Mapping
 
+from services.finetune.checkpoints.folder import size_of
 from services.finetune.jobs.job import Happening, Kind, Progress
 from services.finetune.recipes.watching import Alarm, Candidate
 from services.finetune.worker.reporter import Reporter
+from services.finetune.worker.timing import Timing
 
 _LEAST_SECONDS, _MOST_SECONDS = 1.0, 10.0
 _SHARE = 600
@@ -29,6 +31,9 @@ class JobWatcher:
 
     def __init__(self, reporter: Reporter, offer: Offer, must_stop: Callable[[], bool]) -> None:
         """``must_stop``: whether it is to end, whatever its owner wants."""
+        self.timing = Timing()
+        self.on_timed: Callable[[], None] | None = None
+        """Called once, as soon as enough steps are timed; until it is set nothing counts as a step."""
         self._reporter, self._offer, self._must_stop = reporter, offer, must_stop
         self._began = time.monotonic()
         self._told = -math.inf
@@ -56,6 +61,7 @@ class JobWatcher:
 
     def offered(self, candidate: Candidate) -> bool:
         """Kept at once."""
+        self.timing.candidate_bytes = size_of(candidate.folder)
         return self._offer(candidate)
 
     def alarmed(self, alarm: Alarm) -> None:
@@ -68,7 +74,12 @@ class JobWatcher:
         self._reporter.say(Happening(Kind.LOG, {"level": "info", "text": text}))
 
     def wants_stop(self) -> bool:
-        """When the job's owner wants it, or the process is to end."""
+        """When the job's owner wants it, or the process is to end. Asked after every step."""
+        if self.on_timed is not None:
+            self.timing.stepped()
+            if self.timing.is_full:
+                self.on_timed()
+                self.on_timed = None
         wishes = self._reporter.wishes
         return wishes.cancel or wishes.pause or self._must_stop()
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import errno
 import logging
-import traceback
+import uuid
 
 from services.common.errors import Code, Reason, ServiceError
 from services.finetune.jobs.claims import Report
-from services.finetune.jobs.job import Happening, JobError, Kind
+from services.finetune.jobs.job import JobError
 from services.finetune.jobs.states import State
 from services.finetune.recipes.watching import Diverged
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MOST = 2000
 """Characters of a sentence."""
-_TRACE = 4000
-"""Characters of a trace, its end, that the job's log gets."""
 
 _logger = logging.getLogger("pequod.worker")
 
@@ -42,11 +40,12 @@ def _refused(error: ServiceError) -> Report:
 
 
 def _unexpected(error: Exception) -> Report:
-    _logger.error("the run failed", exc_info=error)
-    trace = "".join(traceback.format_exception(error))[-_TRACE:]
-    report = _failed(Reason.INTERNAL, f"{type(error).__name__}: {error}")
-    line = Happening(Kind.LOG, {"level": "error", "text": trace})
-    return Report(state=report.state, error=report.error, happened=[line])
+    """A bug: the log of this process has the trace, those outside an id to find it by."""
+    error_id = uuid.uuid4().hex[:16]
+    _logger.error("the run failed", exc_info=error, extra={"request_id": error_id})
+    return _failed(
+        Reason.INTERNAL, f"internal error, request id {error_id}; the log of the job has the trace"
+    )
 
 
 def _failed(reason: str, message: str, field: str = "") -> Report:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from services.common.errors import Code, ServiceError
-from services.finetune.jobs.claims import Claim, Claims, Fenced, Report, Wishes
+from services.finetune.jobs.claims import FIRST_REPORT, Claim, Claims, Fenced, Report, Wishes
 from services.finetune.jobs.job import Happening, Job
 from services.finetune.jobs.rows import Row
 from services.finetune.jobs.states import ENDED, State
@@ -56,7 +56,7 @@ class Reporter:
         self.on_beat: Callable[[], None] = lambda: None
         """Called after each beat, in its thread."""
         self._claims, self._claim, self._fenced, self._beat = claims, claim, fenced, beat
-        self._number = 0
+        self._number = FIRST_REPORT
         self._said: list[Happening] = []
         self._fields: dict[str, Any] = {}
         self._unsent: Report | None = None

@@ -7,13 +7,14 @@ import importlib
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from services.common.errors import Reason
 from services.finetune.catalogue.entries import recipe
 from services.finetune.catalogue.recipe import Recipe
-from services.finetune.checkpoints.folder import JobFolder
+from services.finetune.checkpoints.folder import JobFolder, size_of
 from services.finetune.checkpoints.records import CheckpointRecords
 from services.finetune.jobs.claims import Claim, Claims, Fenced, Report
 from services.finetune.jobs.job import JobError, Promotion
@@ -29,6 +30,7 @@ from services.finetune.worker.keeping import Keeper
 from services.finetune.worker.outcomes import outcome_of
 from services.finetune.worker.preparing import Asked, Means, Preparation
 from services.finetune.worker.reporter import Reporter
+from services.finetune.worker.timing import memory
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,32 @@ class Run:
         self._reporter.write(Report(state=State.RUNNING, values=values))
         self._check()
         self._is_deaf = not self._recipe.stops
+        self._watcher.on_timed = self._timed if self._recipe.has_steps else None
         run(prepared.task, self._watcher)
+        self._watcher.on_timed = None
         self._is_deaf = False
-        self._reporter.write(Report(state=State.EVALUATING, remaining_seconds=0.0))
+        # An attempt after others has not seen all of it.
+        taken = {"forecast": self._forecast(to_the_end=True)} if self._job.attempts == 1 else {}
+        self._reporter.write(Report(state=State.EVALUATING, remaining_seconds=0.0, values=taken))
         self._check()
         self._promote()
+
+    def _timed(self) -> None:
+        """The first steps say what all of them take."""
+        self._reporter.say(values={"forecast": self._forecast()})
+
+    def _forecast(self, to_the_end: bool = False) -> Mapping[str, Any]:
+        """``to_the_end``: what it was; later jobs that are alike are expected to take as much."""
+        timing, spec = self._watcher.timing, self._job.spec
+        work = self._parts.folder.path / "work"
+        return {
+            **(timing.to_the_end(spec) if to_the_end else timing.by_steps(spec)),
+            **memory(),
+            "disk_bytes": size_of(work)
+            + (0 if to_the_end else timing.candidate_bytes * spec.keep_checkpoints),
+            "queue_seconds": (self._job.forecast or {}).get("queue_seconds", 0.0),
+            "warnings": [],
+        }
 
     def _promote(self) -> None:
         """The best, unless the owner wants to do it, or has."""
@@ -145,6 +168,11 @@ class Run:
 
 def load(found: Recipe) -> Callable[[Task, Watcher], None]:
     """The recipe's function; this is where torch is imported."""
-    module, _, name = found.run.partition(":")
-    function: Callable[[Task, Watcher], None] = getattr(importlib.import_module(module), name)
+    function: Callable[[Task, Watcher], None] = function_of(found.run)
     return function
+
+
+def function_of(place: str) -> Any:
+    """What "module:function" names."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import uuid
 import zipfile
 from collections.abc import AsyncIterator, Mapping
@@ -20,6 +21,8 @@ from services.common.metrics import Metrics
 from services.common.store.settings import StoreSettings
 from services.finetune.__main__ import FinetuneProcess
 from services.finetune.database.settings import open_database
+from services.finetune.orchestrator.executors.cluster.opening import open_cluster
+from services.finetune.orchestrator.executors.cluster.settings import ClusterSettings
 from services.finetune.orchestrator.settings import JobSettings
 from services.finetune.settings import FinetuneSettings
 from tests.unit.serving import serving
@@ -96,16 +99,27 @@ def problems(dataset: v1.Dataset) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def running(
-    url: str, folder: Path, jobs: JobSettings | None = None, **fields
+    url: str,
+    folder: Path,
+    jobs: JobSettings | None = None,
+    cluster: ClusterSettings | None = None,
+    store: str = "",
+    **fields,
 ) -> AsyncIterator[tuple[v1.DatasetServiceStub, FinetuneProcess]]:
-    """The service on the database at ``url``, with its files under ``folder``, behind a real server."""
+    """The service on the database at ``url``, with its files under ``folder``, behind a real server.
+
+    ``store``: a URL for models in place of a folder.
+    """
     settings = FinetuneSettings(**{"datasets": str(folder / "datasets"), "work": folder / "work", **fields})
     models = StoreSettings(
-        user=str(folder / "models"), cache=folder / "cache", file_roots=(folder / "allowed",)
+        user=store or str(folder / "models"), cache=folder / "cache", file_roots=(folder / "allowed",)
     )
     metrics = Metrics("finetune")
     chosen = jobs or JobSettings(nice=0, job_threads=1)
-    process = FinetuneProcess(settings, chosen, models, open_database(url), metrics)
+    database, executor = open_database(url), None
+    if cluster is not None:
+        executor = open_cluster(cluster, (settings, models, chosen), database, os.environ)
+    process = FinetuneProcess(settings, chosen, models, database, metrics, executor)
     async with serving(process, metrics) as channel:
         stub = v1.DatasetServiceStub(channel)
         stub.channel = channel  # for stubs of the other service

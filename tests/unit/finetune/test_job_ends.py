@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
+import logging
+import re
 import threading
 
 import pytest
 
+from services.common import log
 from services.common.errors import Code, ServiceError
 from services.common.store import open_store
 from services.finetune.catalogue.entries import RECIPES
@@ -72,7 +77,6 @@ def bench(database, tmp_path, monkeypatch):
     [
         ("diverged", State.FAILED, "DIVERGED", "the last good checkpoint is kept"),
         ("refused", State.FAILED, "RECIPE_FAILED", "the corpus has no chapters"),
-        ("bug", State.FAILED, "INTERNAL", "KeyError: 'oops'"),
         ("full", State.PAUSED, "DISK_FULL", "No space left on device: checkpoint.pt; make room"),
         ("away", State.PAUSED, "STORE_UNREACHABLE", "the store is away"),
     ],
@@ -81,8 +85,26 @@ def test_each_failure_says_what_it_is(bench, act, state, reason, says):
     job = bench.run(bench.create(act))
     assert (job.state, job.error.reason) == (state, reason)
     assert says in job.error.message
-    logs = [each.data for each in events(bench.records, job.job_id) if each.kind is Kind.LOG]
-    assert [each["level"] for each in logs] == (["error"] if act == "bug" else [])
+
+
+def test_a_bug_shows_an_id_outside_and_its_trace_in_the_log(bench):
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(log.JsonFormatter("worker"))
+    logging.getLogger("pequod.worker").addHandler(handler)
+    try:
+        job = bench.run(bench.create("bug"))
+    finally:
+        logging.getLogger("pequod.worker").removeHandler(handler)
+    assert (job.state, job.error.reason) == (State.FAILED, "INTERNAL")
+    error_id = re.fullmatch(r"internal error, request id (\w{16}); .*", job.error.message).group(1)
+    told = str([each.data for each in events(bench.records, job.job_id)])
+    assert error_id in told
+    assert "KeyError" not in told
+    assert "oops" not in told
+    (line,) = [json.loads(each) for each in written.getvalue().splitlines() if error_id in each]
+    assert line["request_id"] == error_id
+    assert line["trace"].endswith("KeyError: 'oops'")
 
 
 def test_a_job_goes_on_once_there_is_room_again(bench):

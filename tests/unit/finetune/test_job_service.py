@@ -107,7 +107,7 @@ async def test_the_same_request_makes_one_job(datasets, stub):
         ({"priority": 101}, "spec.priority", "-100..100"),
         ({"output": v1.Output(name="../x")}, "spec.output.name", "may not leave the store"),
         ({"output": v1.Output(alias="A")}, "spec.output.alias", "alias 'A'"),
-        ({"executor": v1.EXECUTOR_KUBERNETES}, "spec.executor", "package 'kubernetes'"),
+        ({"executor": v1.EXECUTOR_KUBERNETES}, "spec.executor", "PEQUOD_FINETUNE_KUBERNETES_IMAGE"),
         ({"resources": v1.Resources(accelerators=9)}, "spec.resources.accelerators", "0..0"),
         ({"labels": {"": "x"}}, "spec.labels", "has 0 characters"),
         (

@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import socket
-import urllib.request
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from pequod.finetune import v1
 from services.common import tenants
 from services.finetune.datasets.storage.content import ObjectContent
+from tests.unit.finetune.object_store import BUCKET, serving_s3
 from tests.unit.finetune.parts import picture, running, upload
-
-BUCKET = "data"
 
 
 @pytest.fixture
 def s3(monkeypatch):
     """A client of a fresh server that the service's own client finds too."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.setenv(name, "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    server.start()
-    reset = urllib.request.Request(f"{url}/moto-api/reset", method="POST")
-    urllib.request.urlopen(reset, timeout=10).close()
-    client = boto3.client("s3", endpoint_url=url)
-    client.create_bucket(Bucket=BUCKET)
-    yield client
-    client.close()
-    server.stop()
+    with serving_s3(monkeypatch) as client:
+        yield client
 
 
 def keys(s3) -> list[str]:

@@ -16,7 +16,7 @@ from services.diffusion.networks.graphs import network_of
 from services.finetune.recipes import dreambooth
 from services.finetune.recipes.base import open_base
 from services.finetune.recipes.candidates.folder import Candidates
-from services.finetune.recipes.choices.dreambooth import Options
+from services.finetune.recipes.choices.dreambooth import PRESETS, Options
 from services.finetune.recipes.options import parameters_of
 from services.finetune.recipes.personal.photos import Subject
 from services.finetune.recipes.task import Task
@@ -113,6 +113,22 @@ def test_previews_are_pictures_of_fixed_prompts(whole):
         assert all(each.image.startswith(b"\x89PNG") for each in candidate.previews)
     first, *_, last = Candidates(home / "work").all()
     assert first.previews[0].image != last.previews[0].image
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_every_preset_trains_and_scores_by_its_own_prompts(preset, base, images, tmp_path):
+    quick = {
+        name: getattr(OPTIONS, name) for name in ("batch", "prior_batch", "prior_images", "rate", "device")
+    }
+    chosen = replace(PRESETS[preset], **quick, lora_rank=2, steps=2, checkpoint_every=2, clip=CLIP)
+    manifest, out = tuned(base, images, tmp_path, chosen)
+    assert any(torch.any(each != 0) for name, each in weights(out).items() if "lora_B" in name)
+    assert {"subject_similarity", "prompt_fidelity", "drift"} < manifest.metrics.keys()
+    (candidate,) = Candidates(tmp_path / "work").all()
+    prompts = [each.prompt for each in candidate.previews]
+    wanted = [each.replace("{}", chosen.instance_prompt) for each in chosen.prompts.split("|")]
+    assert prompts
+    assert set(prompts) <= set(wanted)
 
 
 def test_the_adapter_fits_what_our_service_serves(whole, base):

@@ -6,7 +6,6 @@ import hashlib
 import math
 import secrets
 from collections.abc import Callable
-from typing import Any
 
 from google.protobuf import json_format
 
@@ -33,9 +32,9 @@ _DEFAULT_KEEP = 5
 class SpecReader:
     """Reads specs as this service would run them."""
 
-    def __init__(self, addresses: Addresses, accelerators: Callable[[Recipe, Executor], int]) -> None:
-        """``accelerators``: what a recipe gets of an executor that is asked for nothing else."""
-        self._addresses, self._accelerators = addresses, accelerators
+    def __init__(self, addresses: Addresses, resources: Callable[[Recipe, Executor], Resources]) -> None:
+        """``resources``: what a recipe gets of an executor that is asked for nothing else."""
+        self._addresses, self._resources = addresses, resources
 
     def read(self, given: v1.JobSpec) -> Spec:
         """Raises INVALID_ARGUMENT. A name that is not said stays empty: it is the job's to find."""
@@ -60,7 +59,7 @@ class SpecReader:
             alias=check_alias(given.output.alias or DEFAULT_ALIAS, "spec.output.alias"),
             promotion=read_enum("spec.output.promotion", given.output.promotion, PROMOTION_OF),
             executor=executor,
-            resources=_resources(given.resources, self._accelerators(known, executor)),
+            resources=_resources(given.resources, self._resources(known, executor)),
             webhooks=self._webhooks(given),
             priority=whole("spec.priority", given.priority, -100, 100),
             labels=read_labels("spec.labels", dict(given.labels)),
@@ -99,17 +98,16 @@ def _seed(given: v1.JobSpec) -> int:
     return whole("spec.seed", given.seed, 0, _MOST_SEED)
 
 
-def _resources(given: v1.Resources, accelerators: int) -> Resources:
+def _resources(given: v1.Resources, usual: Resources) -> Resources:
+    """``usual``: for what is not said."""
     if not (math.isfinite(given.cpu_cores) and 0 <= given.cpu_cores <= 1024):
         raise invalid("spec.resources.cpu_cores", f"must be in 0..1024, got {given.cpu_cores:g}")
-    wanted = given.accelerators if given.HasField("accelerators") else accelerators
-    values: dict[str, Any] = {
-        "accelerators": whole("spec.resources.accelerators", wanted, 0, 1024),
-        "cpu_cores": given.cpu_cores,
-        "memory_bytes": whole("spec.resources.memory_bytes", given.memory_bytes, 0, 2**50),
-        "queue": given.queue[:128],
-        "max_seconds": whole("spec.resources.max_seconds", given.max_seconds, 0, 10**9),
-    }
-    if given.accelerator_type:
-        values["accelerator_type"] = given.accelerator_type[:128]
-    return Resources(**values)
+    wanted = given.accelerators if given.HasField("accelerators") else usual.accelerators
+    return Resources(
+        accelerators=whole("spec.resources.accelerators", wanted, 0, 1024),
+        accelerator_type=given.accelerator_type[:128] or usual.accelerator_type,
+        cpu_cores=given.cpu_cores,
+        memory_bytes=whole("spec.resources.memory_bytes", given.memory_bytes, 0, 2**50),
+        queue=given.queue[:128] or usual.queue,
+        max_seconds=whole("spec.resources.max_seconds", given.max_seconds, 0, 10**9),
+    )

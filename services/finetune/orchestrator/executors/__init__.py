@@ -1,1 +1,1 @@
-"""What runs jobs: processes of this machine."""
+"""What runs jobs: processes of this machine, or Jobs of a Kubernetes cluster."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from services.finetune.checkpoints.folder import JobFolder
 from services.finetune.jobs.claims import Claim
 from services.finetune.jobs.job import Executor
 from services.finetune.orchestrator.executors.children import Children
-from services.finetune.orchestrator.executors.contract import Ended
+from services.finetune.orchestrator.executors.contract import Run, Standing, Terms, View
 from services.finetune.orchestrator.settings import JobSettings
 
 _DEVICES = Path("/dev")
@@ -24,34 +24,44 @@ class _Child:
     """A worker and what it was given."""
 
     process: asyncio.subprocess.Process
+    claim: Claim
     devices: Sequence[int]
-    following: asyncio.Task[None] | None = field(default=None)
+    following: asyncio.Task[None]
+
+    @property
+    def view(self) -> View:
+        """By its exit code: what it did before, it has written down itself."""
+        code = self.process.returncode
+        if code is None:
+            return View(Standing.WORKING)
+        return View(Standing.ENDED, f"its process ended with exit code {code}" if code else "")
 
 
 class LocalExecutor:
     """Children of this process: they write a checkpoint and leave when it dies."""
 
     name = Executor.LOCAL
+    outlives = False
 
     def __init__(self, settings: JobSettings, work: Path, children: Children) -> None:
         """``work``: where jobs' folders are."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when a child is gone."""
         self._settings, self._work, self._launcher = settings, work, children
-        self.accelerators = found() if settings.accelerators < 0 else settings.accelerators
-        self._idle = list(range(self.accelerators))
-        self._children: dict[int, _Child] = {}
-
-    @property
-    def running(self) -> int:
-        """Jobs at work here."""
-        return len(self._children)
+        self.terms = Terms(found() if settings.accelerators < 0 else settings.accelerators)
+        self._idle = list(range(self.terms.accelerators))
+        self._children: dict[str, _Child] = {}
 
     def free(self) -> int | None:
         """None while as many jobs run as may."""
-        return len(self._idle) if self.running < self._settings.jobs else None
+        running = sum(each.process.returncode is None for each in self._children.values())
+        return len(self._idle) if running < self._settings.jobs else None
 
-    async def launch(self, claim: Claim, ended: Ended) -> None:
+    async def launch(self, claim: Claim) -> str:
         """Start the worker; its output goes to the job's ``log.txt``."""
-        job = claim.job
+        job, handle = claim.job, f"{claim.job.job_id}-{claim.epoch}"
+        if handle in self._children:
+            return handle
         devices = [self._idle.pop() for _ in range(job.spec.resources.accelerators)]
         folder = JobFolder(self._work, job.tenant, job.job_id).path
         try:
@@ -63,29 +73,45 @@ class LocalExecutor:
         except OSError:
             self._idle += devices
             raise
-        child = _Child(process, devices)
-        self._children[process.pid] = child
-        child.following = asyncio.create_task(self._follow(child, claim, ended))
+        following = asyncio.create_task(self._follow(process, devices))
+        self._children[handle] = _Child(process, claim, devices, following)
+        return handle
 
-    async def close(self, grace: float) -> None:
-        """A worker that is asked to stop writes a checkpoint and puts its job back into the queue."""
-        children = list(self._children.values())
-        for child in children:
+    async def poll(self) -> Sequence[Run]:
+        """The children."""
+        return [
+            Run(
+                each.claim.job.tenant,
+                each.claim.job.job_id,
+                each.claim.owner,
+                each.claim.epoch,
+                name,
+                each.view,
+            )
+            for name, each in self._children.items()
+        ]
+
+    async def stop(self, handle: str, grace: float) -> None:
+        """A worker that is asked to writes a checkpoint and puts its job back into the queue."""
+        child = self._children.get(handle)
+        if child is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            child.process.terminate()
+        _, late = await asyncio.wait([child.following], timeout=grace)
+        if late:
             with contextlib.suppress(ProcessLookupError):
-                child.process.terminate()
-        following = [child.following for child in children if child.following is not None]
-        if following:
-            _, late = await asyncio.wait(following, timeout=grace)
-            for child in children if late else ():
-                with contextlib.suppress(ProcessLookupError):
-                    child.process.kill()
-            await asyncio.gather(*following)
+                child.process.kill()
+            await child.following
 
-    async def _follow(self, child: _Child, claim: Claim, ended: Ended) -> None:
-        await child.process.wait()
-        del self._children[child.process.pid]
-        self._idle += child.devices
-        await ended(claim)
+    def forget(self, handle: str) -> None:
+        """An ended child."""
+        self._children.pop(handle, None)
+
+    async def _follow(self, process: asyncio.subprocess.Process, devices: Sequence[int]) -> None:
+        await process.wait()
+        self._idle += devices
+        self.changed()
 
 
 def found(devices: Path = _DEVICES) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from services.finetune.recipes.options import lasting, within
 
-_PASSING = frozenset({"threads", "save_every", "evaluate_every", "at_once", "baseline_order"})
+_PASSING = frozenset({"threads", "device", "save_every", "evaluate_every", "at_once", "baseline_order"})
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Options:
     evaluate_every: int = within(200, 1, 1_000_000)
     seed: int = 1
     threads: int = 1
+    device: str = "cpu"
+    """Where it trains: auto, cpu or cuda. A network of the default size keeps no GPU busy."""
     baseline_order: int = within(5, 1, 9)
     """The longest n-grams that the result is compared with."""
 

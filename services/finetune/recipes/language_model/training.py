@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from services.finetune.recipes.device import Device
 from services.finetune.recipes.language_model.data import Data
 from services.finetune.recipes.language_model.muon import Muon
 from services.finetune.recipes.language_model.options import Options
@@ -45,8 +46,10 @@ class Trainer:
         self._team = among
         self._watcher = watcher or Alone()
         self._told = 0.0
+        self._device = Device(options.device, options.threads)
         self.model = Llama(config_of(options))
         initialise(self.model)
+        self.model.to(self._device.torch)
         self._optimisers = _optimisers(self.model, options)
         self._file = work / _CHECKPOINT
         self._curve = work / _CURVE
@@ -55,7 +58,7 @@ class Trainer:
         """Go on from the checkpoint, if there is one. Raises ValueError when it was made otherwise."""
         if not self._file.exists():
             return
-        saved = torch.load(self._file, weights_only=True)
+        saved = torch.load(self._file, weights_only=True, map_location=self._device.torch)
         if saved["options"] != self.options.lasting:
             raise ValueError(f"{self._file} was made with other options: {saved['options']}")
         self.model.load_state_dict(saved["model"])
@@ -90,7 +93,7 @@ class Trainer:
             self.seconds += time.perf_counter() - started
             self.step += 1
             last = self.step == options.steps
-            wanted = self._team.size == 1 and self._watcher.wants_stop() and not last
+            wanted = self._team.agrees(self._watcher.wants_stop()) and not last
             self._tell(losses, last)
             if self._team.leads and (self.step % options.evaluate_every == 0 or last):
                 self._note(float(np.mean(losses)), data)
@@ -119,9 +122,10 @@ class Trainer:
                 group["lr"] = peak * schedule(self.step, self.options)
             optimiser.zero_grad(set_to_none=True)
         total = 0.0
-        mine = self._team.share(batch)
+        mine = self._team.share(batch).to(self._device.torch)
         for windows in torch.split(mine, self.options.at_once):
-            loss = loss_of(self.model, windows) * (len(windows) / len(mine))
+            with self._device.products():
+                loss = loss_of(self.model, windows) * (len(windows) / len(mine))
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
         self._team.average(self.model.parameters())
@@ -169,7 +173,7 @@ def loss_of(model: Llama, batch: Tensor) -> Tensor:
 def read(model: Llama, ids: Tensor) -> Tensor:
     """The last layer's rows of ids [windows, length], each window from position 0 on."""
     windows, length = ids.shape
-    positions = torch.arange(length)
+    positions = torch.arange(length, device=ids.device)
     attend = causal(windows, length, model.rotation(positions))
     return transform(model, ids.reshape(-1), positions.repeat(windows), attend)
 
@@ -184,9 +188,10 @@ def bits_per_byte(model: Llama, data: Data) -> float:
 def _nats(model: Llama, ids: npt.NDArray[np.int64]) -> float:
     """Cost of a chapter, read in overlapping windows; of each window what no earlier one has read."""
     window = model.config.max_position_embeddings
+    device = next(model.parameters()).device
     total, done = 0.0, 1
     for start in range(0, len(ids), window // _STRIDE):
-        part = torch.from_numpy(ids[start : start + window + 1])
+        part = torch.from_numpy(ids[start : start + window + 1]).to(device)
         if start + len(part) <= done:
             break
         x = read(model, part[:-1].unsqueeze(0))

@@ -1,0 +1,1 @@
+"""Runs each job as a Kubernetes Job."""
