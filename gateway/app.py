@@ -31,6 +31,7 @@ from gateway.models import ModelDirectory
 from gateway.openai import routes as openai
 from gateway.pipeline import Counted, Proceed, compose
 from gateway.routes.http import Fallback
+from gateway.routes.page import page
 from gateway.routes.rpc import RpcDoor
 from gateway.routes.status import public_status
 from gateway.settings import GatewaySettings, Listeners
@@ -116,7 +117,7 @@ async def _listening(
     health_state = Health(settings.services, pools)
     chain = Counted(pipeline(settings, guard, methods, pools, metrics))
     server = _grpc_server(settings, methods, chain, health_state)
-    public = Starlette(routes=[*public_status(health_state), *openai.routes(methods, chain)])
+    public = Starlette(routes=[*page(), *public_status(health_state), *openai.routes(methods, chain)])
     public.router.default = Fallback(
         public.router.default, RpcDoor(methods, chain), openai.nothing(methods, chain)
     )

@@ -1,0 +1,81 @@
+// A job: what to learn from the data, and from which model on.
+
+import { call, DATASETS, FINETUNE } from "../../app/api.js";
+import { card, figure, h, time } from "../../app/dom.js";
+import { choice, control, fill, more, number, refill, text, tick } from "../../app/fields.js";
+import { modelField, ofKind } from "../../app/models.js";
+import { task } from "../../app/task.js";
+
+const RECIPES = [
+  ["dreambooth", "dreambooth: one subject, from pictures"],
+  ["lora_lm", "lora_lm: an adapter, from texts"],
+  ["full_lm", "full_lm: the whole model, from texts"],
+];
+const PICTURES = "DATASET_KIND_IMAGES";
+
+/** `use(dataset)` chooses a data set; `follow(job)` is called with a job that was created. */
+export function jobCard(follow) {
+  const datasets = choice("dataset_id", "Data set", [["", "none yet"]]);
+  const words = text("instance_prompt", "What the pictures show", { value: "sks person", hint: "A rare word stands for the subject." });
+  const form = task({
+    label: "Start the job", link: false,
+    fields: [
+      datasets,
+      choice("recipe", "Recipe", RECIPES),
+      modelField("base", "From", ofKind("DIFFUSION", "LANGUAGE_MODEL"), { prefer: "peeps-diffusion" }),
+      words,
+      h("div", { class: "pairs" },
+        text("output_name", "Name of the result", { value: "sks", required: true, pattern: "[a-z0-9][a-z0-9._\\-]*", hint: "Small letters, digits, hyphens." }),
+        number("steps", "Steps", { value: 300, min: 1 })),
+      more("More",
+        number("checkpoint_every", "Steps between checkpoints", { min: 1 }),
+        number("seed", "Seed", { min: 0 }),
+        tick("manual", "Publish nothing by itself"),
+        tick("forecast", "Only say what it would take")),
+    ],
+    run: async (given, at) => {
+      const asked = { spec: spec(given), validateOnly: given.forecast };
+      at.say(given.forecast ? "Some steps are timed …" : "Asking …");
+      const { job, forecast } = await call(`${FINETUNE}/CreateJob`, asked, at.signal);
+      if (forecast) return foretold(forecast);
+      follow(job);
+      return `Job ${job.jobId}.`;
+    },
+  });
+  control(form, "recipe").addEventListener("input", () => suit(form, words));
+  const load = async (chosen) => {
+    const found = (await call(`${DATASETS}/ListDatasets`, { state: "DATASET_STATE_READY" })).datasets ?? [];
+    refill(control(datasets), found.length ? found.map((each) => [each.datasetId, `${each.displayName} (${each.report?.examples ?? 0})`]) : [["", "none yet"]], chosen);
+  };
+  load().catch((error) => { datasets.querySelector(".wrong").textContent = error.message; });
+  return {
+    element: card("2 · Job", form),
+    async use(dataset) {
+      await load(dataset.datasetId);
+      fill(form, { recipe: dataset.kind === PICTURES ? "dreambooth" : "lora_lm" });
+    },
+  };
+}
+
+/** Another recipe starts from another model, and pictures have words. */
+function suit(form, words) {
+  const pictures = control(form, "recipe").value === "dreambooth";
+  words.hidden = !pictures;
+  fill(form, {
+    base: pictures ? "peeps-diffusion" : "storyteller", output_name: pictures ? "sks" : "kraken", steps: pictures ? 300 : 40,
+  });
+}
+
+function spec(given) {
+  const made = {
+    recipe: given.recipe, base: given.base, datasetId: given.dataset_id, steps: given.steps, seed: given.seed,
+    checkpointEvery: given.checkpoint_every,
+    output: { name: given.output_name, promotion: given.manual ? "PROMOTION_MANUAL" : "PROMOTION_BEST" },
+  };
+  if (given.recipe === "dreambooth" && given.instance_prompt) made.parameters = { instance_prompt: given.instance_prompt };
+  return made;
+}
+
+function foretold({ durationSeconds = 0, stepSeconds = 0, steps = 0, warnings = [] }) {
+  return `${steps} steps of ${figure(stepSeconds, 2)} s, ${time(durationSeconds * 1000)} in all. ${warnings.join(" ")}`;
+}
