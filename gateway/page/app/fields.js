@@ -29,14 +29,17 @@ export function number(name, label, { value = "", hint = "", ...more } = {}) {
   return labelled(label, h("input", { name, type: "number", inputmode: "decimal", value, ...more }), hint);
 }
 
-/** A number that is pulled; `shown` says how it is written. */
+/** A number that is pulled; `shown` says how it is written, and read out. */
 export function slider(name, label, { value, min, max, step = 1, hint = "", shown = String } = {}) {
-  const output = h("output", {}, shown(value));
+  const words = h("span", { class: "value", "aria-hidden": "true" });
   const control = h("input", { name, type: "range", min, max, step, value });
-  control.addEventListener("input", () => { output.textContent = shown(Number(control.value)); });
-  const made = labelled(label, control, hint, output);
-  output.setAttribute("for", control.id);
-  return made;
+  const tell = () => {
+    words.textContent = shown(Number(control.value));
+    control.setAttribute("aria-valuetext", words.textContent);
+  };
+  control.addEventListener("input", tell);
+  tell();
+  return labelled(label, control, hint, words);
 }
 
 /** One of several: [[value, label], …]. */

@@ -23,8 +23,8 @@ export function task({ label, fields, run, examples = [], link = true }) {
   const busy = (now) => {
     form.classList.toggle("busy", now);
     form.setAttribute("aria-busy", String(now));
+    if (!now && document.activeElement === stop) start.focus(); // before it is lost with the button
     stop.disabled = !now;
-    if (!now && document.activeElement === stop) start.focus();
   };
   const at = (signal) => ({
     signal,

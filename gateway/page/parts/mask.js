@@ -11,6 +11,7 @@ export function maskOver(brush) {
     class: "mask", tabindex: 0, role: "application",
     "aria-label": "Marks where to paint anew. Arrow keys move the brush, space marks, backspace takes all marks away.",
   });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   const cursor = h("span", { class: "cursor", "aria-hidden": "true" });
   const at = { x: 0.5, y: 0.5 };
   let last = null;
@@ -22,7 +23,6 @@ export function maskOver(brush) {
     cursor.style.setProperty("--brush", brush());
   };
   const paint = () => {
-    const context = canvas.getContext("2d");
     const side = canvas.width;
     context.strokeStyle = MARK;
     context.lineCap = "round";
@@ -33,7 +33,7 @@ export function maskOver(brush) {
     context.stroke();
     last = { ...at };
   };
-  const clear = () => canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+  const clear = () => context.clearRect(0, 0, canvas.width, canvas.height);
   const point = (event) => {
     const box = canvas.getBoundingClientRect();
     place((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
@@ -65,12 +65,12 @@ export function maskOver(brush) {
       canvas.height = side;
     },
     /** White where it is marked, black elsewhere; null where nothing is. */
-    drawn: () => blackAndWhite(canvas),
+    drawn: () => blackAndWhite(canvas, context),
   };
 }
 
-function blackAndWhite(canvas) {
-  const marks = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+function blackAndWhite(canvas, context) {
+  const marks = context.getImageData(0, 0, canvas.width, canvas.height);
   let any = false;
   for (let i = 0; i < marks.data.length; i += 4) {
     const value = marks.data[i + 3] > 127 ? 255 : 0;

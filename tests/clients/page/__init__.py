@@ -1,0 +1,18 @@
+"""Visits to the gateway's page by a real browser; run by the Python of ``tests/clients/playwright.txt``.
+
+``python -m tests.clients.page VISIT URL`` makes one; it fails with what went wrong.
+"""
+
+VISITS = (
+    "text",
+    "meaning",
+    "inside",
+    "images",
+    "faces",
+    "learning",
+    "status",
+    "manners",
+    "refusals",
+    "narrow",
+)
+"""Each is a file here with a function of the same name."""
