@@ -106,5 +106,5 @@ function sentence(status, said, retry) {
     return key() ? `The key at the top is not accepted: ${said}` : `A key is needed: type yours at the top. (${said})`;
   }
   if (status === 403) return `The key at the top does not allow this: ${said}`;
-  return retry ? `${said} Try again in ${retry} s.` : said;
+  return retry ? `${said.replace(/[^.!?]$/, "$&.")} Try again in ${retry} s.` : said;
 }

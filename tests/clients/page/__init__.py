@@ -16,3 +16,8 @@ VISITS = (
     "narrow",
 )
 """Each is a file here with a function of the same name."""
+
+TABS = ("text", "tokens", "inside", "image", "faces", "finetune", "status")
+"""The page's tabs, by their names in links; ``portraits.py`` takes a picture of each."""
+HANDHELD = ("text", "image", "faces")
+"""Those of which there is also a picture as a telephone shows them."""

@@ -30,7 +30,7 @@ def _pictures(visit: Visit) -> None:
     run(card, "Upload")
     expect(card.locator(".report")).to_contain_text("faces-8.zip: 8 examples")
     expect(card.locator(".pick img")).to_have_count(8)
-    expect(visit.card("2 · Job").get_by_label("Recipe")).to_have_value("dreambooth")
+    expect(visit.card("2 · Job").get_by_label("Recipe", exact=True)).to_have_value("dreambooth")
 
 
 def _verses(visit: Visit) -> None:
@@ -38,8 +38,15 @@ def _verses(visit: Visit) -> None:
     data.get_by_label("From").select_option("verses")
     run(data, "Upload")
     expect(data.locator(".report")).to_contain_text("kraken.jsonl: 40 examples")
-    expect(job.get_by_label("Recipe")).to_have_value("lora_lm")
+    expect(job.get_by_label("Recipe", exact=True)).to_have_value("lora_lm")
     expect(job.get_by_label("From", exact=True)).to_have_value("storyteller")
+    job.get_by_text("More").click()
+    settings = job.get_by_label("The recipe's own settings")
+    settings.fill("rank 4")
+    job.get_by_role("button", name="Start the job").click()
+    expect(settings.locator("xpath=..").get_by_role("alert")).to_contain_text("This is not JSON")
+    settings.fill('{"window": 64, "preview_tokens": 4, "rate": 0.02}')
+    job.get_by_label("Steps between checkpoints").fill("3")
     _start(job, name="page-kraken", steps=6)
 
 
@@ -58,9 +65,9 @@ def _serves(visit: Visit) -> None:
     heights = [float(each.split(",")[1]) for each in points]
     assert heights[-1] > heights[0]  # the loss fell; downwards is more
     expect(card.locator("blockquote").first).to_contain_text("step 6")
-    row = card.locator("tbody tr").first
-    assert row.locator("th").inner_text() == "1"
-    expect(row.get_by_role("button")).to_be_disabled()  # it is the one that is served
+    ranks = card.locator("tbody th")
+    expect(ranks).to_have_text(["1", "2"])
+    expect(card.locator("tbody button").first).to_be_disabled()  # the best is the one that is served
     card.get_by_role("link", name="write with it").click()
     panel = visit.panel("text")
     expect(panel.get_by_label("Adapter").first).to_have_value("page-kraken")
@@ -70,20 +77,14 @@ def _serves(visit: Visit) -> None:
 
 
 def _by_hand(visit: Visit) -> None:
-    job, card = visit.card("2 · Job"), visit.card("3 · How it goes")
-    job.get_by_text("More").click()
-    job.get_by_label("Publish nothing by itself").check()
-    _start(job, name="page-manual", steps=4)
-    expect(_state(visit)).to_have_text("The job succeeded.", timeout=LONG)
-    expect(card.locator(".served")).to_have_text("")
-    card.get_by_role("button", name="Promote the checkpoint of step 4").click()
-    expect(card.get_by_role("button", name="Served the checkpoint of step 4")).to_be_disabled()
-    models = visit.page.evaluate(
-        """async () => (await (await fetch('pequod.model.v1.ModelService/ListModels', {
-            method: 'POST', headers: { 'content-type': 'application/json' }, body: '{}',
-        })).json()).models.map(each => each.name)"""
-    )
-    assert "page-manual" in models
+    """The second best is served in place of the best."""
+    buttons = visit.card("3 · How it goes").locator("tbody button")
+    buttons.nth(1).click()
+    expect(buttons.nth(1)).to_have_text("Served")
+    expect(buttons.nth(0)).to_have_text("Promote")
+    promoted = visit.asked("PromoteCheckpoint")
+    assert len(promoted) == 1
+    assert promoted[0]["checkpointId"].startswith(promoted[0]["jobId"])
 
 
 def _pause_resume_cancel(visit: Visit) -> None:

@@ -14,7 +14,7 @@ ANSWERS = [
     (
         429,
         "RESOURCE_EXHAUSTED",
-        "you have had it.",
+        "you have had it",
         {"retry-after": "17"},
         "you have had it. Try again in 17 s.",
     ),

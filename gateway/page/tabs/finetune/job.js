@@ -1,6 +1,6 @@
 // A job: what to learn from the data, and from which model on.
 
-import { call, DATASETS, FINETUNE } from "../../app/api.js";
+import { call, DATASETS, FINETUNE, Problem } from "../../app/api.js";
 import { card, figure, h, time } from "../../app/dom.js";
 import { choice, control, fill, more, number, refill, text, tick } from "../../app/fields.js";
 import { modelField, ofKind } from "../../app/models.js";
@@ -30,6 +30,7 @@ export function jobCard(follow) {
       more("More",
         number("checkpoint_every", "Steps between checkpoints", { min: 1 }),
         number("seed", "Seed", { min: 0 }),
+        text("parameters", "The recipe's own settings", { hint: 'As JSON, such as {"lora_rank": 8}; a wrong name lists the known ones.' }),
         tick("manual", "Publish nothing by itself"),
         tick("forecast", "Only say what it would take")),
     ],
@@ -72,8 +73,17 @@ function spec(given) {
     checkpointEvery: given.checkpoint_every,
     output: { name: given.output_name, promotion: given.manual ? "PROMOTION_MANUAL" : "PROMOTION_BEST" },
   };
-  if (given.recipe === "dreambooth" && given.instance_prompt) made.parameters = { instance_prompt: given.instance_prompt };
+  const words = given.recipe === "dreambooth" && given.instance_prompt ? { instance_prompt: given.instance_prompt } : {};
+  made.parameters = { ...words, ...settings(given.parameters ?? "{}") };
   return made;
+}
+
+function settings(typed) {
+  try {
+    return JSON.parse(typed);
+  } catch (error) {
+    throw new Problem(error.message, { fields: [["parameters", `This is not JSON: ${error.message}`]] });
+  }
 }
 
 function foretold({ durationSeconds = 0, stepSeconds = 0, steps = 0, warnings = [] }) {
