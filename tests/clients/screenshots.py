@@ -3,64 +3,72 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from tests.clients.environment import programs
-from tests.clients.page import HANDHELD, TABS
+from tests.clients.page import HANDHELD, PHONE, TABS
 from tests.e2e.conftest import started
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "gateway/page/screenshots"
 MOST_BYTES = 120_000
 _GAP = 24
+_ALL = (*TABS, PHONE)
+_WAYS = ((1, 256), (1, 128), (1, 64), (0.75, 96), (0.75, 64), (0.6, 96), (0.6, 64), (0.5, 64))
+"""Shares of the pixels' width, numbers of colours; the best first."""
 
 
 def main() -> None:
     """Start a platform, or use the one at ``--url``; take pictures; write them small."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", help="the HTTP address of a platform that runs")
-    url = parser.parse_args().url
-    with tempfile.TemporaryDirectory() as folder:
-        if url:
-            _take(url, Path(folder))
-        else:
-            with started(Path(folder)) as platform:
-                _take(platform.http, Path(folder))
+    parser.add_argument("names", nargs="*", help=f"which of {', '.join(_ALL)}; default: all")
+    given = parser.parse_args()
+    names = given.names or _ALL
+    if unknown := set(names) - set(_ALL):
+        parser.error(f"there is no picture {', '.join(sorted(unknown))}")
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        url = given.url or stack.enter_context(started(folder)).http
+        _take(url, folder, names)
         FOLDER.mkdir(exist_ok=True)
-        for name in TABS:
-            _small(Image.open(Path(folder) / f"{name}.png")).replace(FOLDER / f"{name}.png")
-        beside = _beside([Image.open(Path(folder) / f"phone-{name}.png") for name in HANDHELD])
-        _small(beside).replace(FOLDER / "phone.png")
+        for each in names:
+            image = _phones(folder) if each == PHONE else Image.open(folder / f"{each}.png")
+            _small(image).replace(FOLDER / f"{each}.png")
 
 
-def _take(url: str, folder: Path) -> None:
-    command = [programs("playwright") / "python", "-m", "tests.clients.page.portraits", url, folder]
+def _take(url: str, folder: Path, names: Sequence[str]) -> None:
+    command = [programs("playwright") / "python", "-m", "tests.clients.page.portraits", url, folder, *names]
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     subprocess.run(command, cwd=ROOT, env=clean, check=True)
 
 
 def _small(image: Image.Image) -> Path:
-    """A file with as many colours as fit into MOST_BYTES."""
+    """A file of at most MOST_BYTES: of fewer colours, and where those would be too few, of fewer pixels."""
     made = FOLDER / "new.png"
-    for colours in (256, 128, 64, 32, 16):
-        image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(made, optimize=True)
+    for share, colours in _WAYS:
+        size = (round(image.width * share), round(image.height * share))
+        smaller = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        smaller.quantize(colours, dither=Image.Dither.NONE).save(made, optimize=True)
         if made.stat().st_size <= MOST_BYTES:
             return made
-    raise ValueError(f"{image.size} pixels take over {MOST_BYTES} bytes in 16 colours too")
+    raise ValueError(f"{image.size} pixels take over {MOST_BYTES} bytes however few their colours")
 
 
-def _beside(images: list[Image.Image]) -> Image.Image:
+def _phones(folder: Path) -> Image.Image:
+    """Those of HANDHELD, side by side."""
+    images = [Image.open(folder / f"{PHONE}-{name}.png") for name in HANDHELD]
     width = sum(each.width for each in images) + _GAP * (len(images) - 1)
     made = Image.new("RGB", (width, max(each.height for each in images)), "white")
-    at = 0
-    for each in images:
-        made.paste(each, (at, 0))
-        at += each.width + _GAP
+    for i, each in enumerate(images):
+        made.paste(each, (i * (each.width + _GAP), 0))
     return made
 
 

@@ -3,7 +3,7 @@
 import { call, GAN } from "../app/api.js";
 import { button, card, h, pictureUrl, time } from "../app/dom.js";
 import { control, more, number, slider } from "../app/fields.js";
-import { modelField, ofKind } from "../app/models.js";
+import { modelField, models, ofKind } from "../app/models.js";
 import { task } from "../app/task.js";
 import { saved, slot } from "../parts/picture.js";
 import { attributeFields, stated } from "./faces/attributes.js";
@@ -15,6 +15,7 @@ import { sideBySideCard } from "./faces/versus.js";
 import { walkCard } from "./faces/walk.js";
 
 const FIRST = 6;
+const PSI = 0.7;
 const OTHERS = 12;
 const LARGEST_SEED = 2 ** 31;
 /** Enlarged, since the shipped model draws 32 pixels. */
@@ -38,7 +39,7 @@ export function facesTab() {
 function current() {
   const listeners = [];
   const face = {
-    model: "", origin: { seed: FIRST }, url: "", name: `seed ${FIRST}`,
+    model: "", origin: { seed: FIRST }, options: { ...LARGE, truncationPsi: PSI }, url: "", name: `seed ${FIRST}`,
     onChange: (act) => listeners.push(act),
     set(changes) {
       Object.assign(face, changes);
@@ -61,7 +62,7 @@ function dailyCard(face) {
     fields: [
       number("seed", "Seed", { value: FIRST, min: 0, required: true, hint: "The same seed, the same face." }),
       slider("psi", "Truncation ψ", {
-        value: 0.7, min: 0, max: 1.5, step: 0.05, shown: (v) => v.toFixed(2), hint: "0 is the mean of all faces, 1 a face as it comes.",
+        value: PSI, min: 0, max: 1.5, step: 0.05, shown: (v) => v.toFixed(2), hint: "0 is the mean of all faces, 1 a face as it comes.",
       }),
       modelField("gan", "Model", ofKind("GAN"), { prefer: "peeps-gan", then: attributes.fit }),
       more("Attributes", attributes.element),
@@ -73,7 +74,7 @@ function dailyCard(face) {
     form.requestSubmit();
   });
   form.querySelector(".runs").prepend(another);
-  setTimeout(() => form.requestSubmit(), 0);
+  models().catch(() => {}).then(() => form.requestSubmit()); // not before the form knows its model
   return card("This person does not exist", h("div", { class: "split" }, form,
     h("div", { class: "daily" }, shown.element, h("div", {}, h("h4", {}, "The seeds after it"), others))));
 }

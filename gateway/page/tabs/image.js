@@ -22,7 +22,7 @@ const USUAL_STEPS = 20;
 
 export function imageTab() {
   const start = startPart();
-  const grid = h("div", { class: "grid" });
+  const grid = h("div", { class: "grid two" });
   const ladder = ladderCard();
   const note = h("p", { class: "note" });
   grid.append(...Array.from({ length: PICTURES }, () => slot().element));
@@ -74,6 +74,7 @@ async function paint(given, at, { grid, note, start, ladder }) {
   const slots = Array.from({ length: given.n }, () => slot());
   grid.replaceChildren(...slots.map((each) => each.element));
   grid.classList.toggle("one", given.n === 1);
+  grid.classList.toggle("two", [2, 4].includes(given.n));
   note.textContent = "";
   const started = performance.now();
   let steps = 0;

@@ -19,5 +19,6 @@ VISITS = (
 
 TABS = ("text", "tokens", "inside", "image", "faces", "finetune", "status")
 """The page's tabs, by their names in links; ``portraits.py`` takes a picture of each."""
+PHONE = "phone"
 HANDHELD = ("text", "image", "faces")
-"""Those of which there is also a picture as a telephone shows them."""
+"""The picture PHONE shows these, side by side as on a telephone."""

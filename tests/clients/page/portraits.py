@@ -1,4 +1,4 @@
-"""Pictures of every tab for the README: ``python -m tests.clients.page.portraits URL FOLDER``."""
+"""Pictures of every tab for the README: ``python -m tests.clients.page.portraits URL FOLDER NAME…``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from tests.clients.page import HANDHELD, TABS
+from tests.clients.page import HANDHELD, PHONE, TABS
 from tests.clients.page.browser import Visit, pull, run, visiting
 
-WIDTH, PHONE = 1100, 380
-PHONE_HEIGHT = 900
+WIDTH, PHONE_WIDTH, PHONE_HEIGHT = 1100, 380, 900
 STEPS = 150
 LONG = 600_000
 """Milliseconds of a job."""
@@ -21,6 +20,7 @@ LONG = 600_000
 def _text(visit: Visit) -> None:
     panel = visit.open("text?prompt=The+old+captain+looked+at+the+sea+and&seed=11")
     expect(visit.card("Transformer").locator(".bar-row").first).to_be_visible()
+    panel.get_by_text("More", exact=True).click()  # the seed has opened it
     run(panel, "Write")
     visit.page.wait_for_timeout(1000)  # the tables follow the last token
 
@@ -55,6 +55,7 @@ def _image(visit: Visit) -> None:
 
 def _faces(visit: Visit) -> None:
     visit.open("faces")
+    expect(visit.card("Edit").get_by_role("status")).to_have_text("expression: smiling, 2.")
     for title, label in (
         ("A walk through faces", "Walk"),
         ("Mix", "Mix"),
@@ -86,20 +87,33 @@ PREPARED: dict[str, Callable[[Visit], None]] = dict(
 )
 
 
-def main() -> None:
-    """One picture of the whole of each tab; of some also as a telephone shows them."""
-    url, folder = sys.argv[1], Path(sys.argv[2])
+_PARTS = {"text": ".written", "image": ".grid", "faces": ".slot.large"}
+"""What a telephone shows of a tab, where it is not its beginning."""
+
+
+def main(url: str, folder: str, *names: str) -> None:
+    """A picture of the whole of each tab named; of PHONE what a telephone shows of some."""
     with visiting(url, WIDTH, 900, reduced_motion="reduce") as visit:
-        for name, prepare in PREPARED.items():
-            prepare(visit)
-            visit.page.mouse.move(0, 0)
-            visit.page.screenshot(path=folder / f"{name}.png", full_page=True)
-    with visiting(url, PHONE, PHONE_HEIGHT, reduced_motion="reduce") as visit:
-        for name in HANDHELD:
-            PREPARED[name](visit)
-            visit.page.evaluate("scrollTo(0, 0)")
-            visit.page.screenshot(path=folder / f"phone-{name}.png")
+        for name in names:
+            if name != PHONE:
+                PREPARED[name](visit)
+                _take(visit, Path(folder) / f"{name}.png", full_page=True)
+    if PHONE in names:
+        with visiting(url, PHONE_WIDTH, PHONE_HEIGHT, reduced_motion="reduce") as visit:
+            for name in HANDHELD:
+                PREPARED[name](visit)
+                if part := _PARTS.get(name):
+                    visit.panel(name).locator(part).first.evaluate(
+                        "each => each.scrollIntoView({ block: 'center' })"
+                    )
+                _take(visit, Path(folder) / f"{PHONE}-{name}.png", full_page=False)
+
+
+def _take(visit: Visit, path: Path, full_page: bool) -> None:
+    visit.page.mouse.move(0, 0)
+    visit.page.wait_for_timeout(500)  # bars come to rest
+    visit.page.screenshot(path=path, full_page=full_page)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

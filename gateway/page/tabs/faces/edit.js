@@ -21,8 +21,6 @@ export function editCard(face) {
       }),
     ],
     run: async (given, at) => {
-      before.show(face.url, `before: ${face.name}`);
-      before.caption(h("span", {}, "before"));
       const asked = {
         model: face.model, origin: face.origin, options: { ...face.options, returnCodes: true },
         edits: [{ direction: given.direction, amount: given.amount }],
@@ -39,7 +37,8 @@ export function editCard(face) {
   form.addEventListener("input", live);
   face.onChange(async () => {
     const model = (await models()).find((each) => reference(each) === face.model);
-    const known = model?.config?.directions ?? [];
+    if (!model) return;
+    const known = model.config?.directions ?? [];
     refill(control(direction), known.map((each) => [each, each.replace(":", ": ").replaceAll("_", " ")]),
       control(direction).value || USUAL);
     before.show(face.url, `before: ${face.name}`);

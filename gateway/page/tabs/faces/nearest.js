@@ -8,11 +8,12 @@ import { asImage, blobOf, picture, slot, squared } from "../../parts/picture.js"
 const SHOWN = 4;
 
 export function nearestCard(face) {
-  const room = h("div", { class: "grid four" }, ...Array.from({ length: SHOWN }, () => slot().element));
+  const room = h("div", { class: "grid two" }, ...Array.from({ length: SHOWN }, () => slot().element));
   const judged = h("p", { class: "note" });
   const form = task({
     label: "Search", link: false, fields: [],
     run: async (_, at) => {
+      if (!face.url) return "Draw a face first.";
       const image = asImage(await squared(blobOf(face.url)));
       const [found, { scores }] = await Promise.all([
         call(`${GAN}/Nearest`, { model: face.model, origin: face.origin, limit: SHOWN }, at.signal),

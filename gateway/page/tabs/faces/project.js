@@ -16,12 +16,13 @@ export function projectCard(face) {
     fields: [file, slider("project_steps", "Steps", { value: 60, min: 0, max: 400, step: 20 })],
     run: async (wish, at) => {
       const [chosen] = control(file).files;
+      if (!chosen && !face.url) return "Draw a face first, or choose a picture.";
       const canvas = await squared(chosen ?? blobOf(face.url));
       given.show(canvas.toDataURL(), "what is looked for");
       given.caption(h("span", {}, "what is looked for"));
       const asked = {
         model: face.model, image: asImage(canvas), steps: wish.project_steps, previewEvery: PREVIEW_EVERY,
-        options: face.options?.upscaleFactor ? { upscaleFactor: face.options.upscaleFactor } : {},
+        options: { upscaleFactor: face.options.upscaleFactor },
       };
       let end = "";
       for await (const { step, result } of stream(`${GAN}/Project`, asked, at.signal)) {
