@@ -13,10 +13,13 @@ export const TOKENIZER = "pequod.tokenizer.v1.TokenizerService";
 
 /** What the platform, or the way to it, has against a call. `message` is a sentence for people. */
 export class Problem extends Error {
-  /** `fields`: [path, why] of the request's fields at fault; `status`: HTTP's, 0 where nothing answered. */
-  constructor(message, { status = 0, reason = "", fields = [] } = {}) {
+  /**
+   * `fields`: [path, why] of the request's fields at fault; `status`: HTTP's, 0 where nothing answered;
+   * `retry`: seconds after which to try again, 0 where that is of no use.
+   */
+  constructor(message, { status = 0, reason = "", fields = [], retry = 0 } = {}) {
     super(message);
-    Object.assign(this, { status, reason, fields });
+    Object.assign(this, { status, reason, fields, retry });
   }
 }
 
@@ -64,7 +67,8 @@ async function send(path, body, type, signal) {
   if (type) headers["content-type"] = type;
   if (key()) headers.authorization = `Bearer ${key()}`;
   const reply = await reached(() =>
-    fetch(path, { method: "POST", headers, body, signal, cache: "no-store", credentials: "omit" }));
+    fetch(path, { method: "POST", headers, body, signal, cache: "no-store", credentials: "omit" }),
+  );
   if (reply.ok) return reply;
   const retry = Number(reply.headers.get("retry-after")) || 0;
   let error = {};
@@ -93,17 +97,20 @@ function understood(line) {
 
 function problem(error, status, retry) {
   const details = error.details ?? [];
-  const fields = details.flatMap((each) => each.fieldViolations ?? [])
+  const fields = details
+    .flatMap((each) => each.fieldViolations ?? [])
     .map((each) => [each.field ?? "", each.description ?? ""]);
   if (error.param && !fields.length) fields.push([error.param, error.message]);
   const reason = details.find((each) => each.reason)?.reason ?? error.code ?? "";
   const said = error.message || `The answer was HTTP ${status} and nothing else.`;
-  return new Problem(sentence(status, said, retry), { status, reason, fields });
+  return new Problem(sentence(status, said, retry), { status, reason, fields, retry });
 }
 
 function sentence(status, said, retry) {
   if (status === 401) {
-    return key() ? `The key at the top is not accepted: ${said}` : `A key is needed: type yours at the top. (${said})`;
+    return key()
+      ? `The key at the top is not accepted: ${said}`
+      : `A key is needed: type yours at the top. (${said})`;
   }
   if (status === 403) return `The key at the top does not allow this: ${said}`;
   return retry ? `${said.replace(/[^.!?]$/, "$&.")} Try again in ${retry} s.` : said;

@@ -38,6 +38,9 @@ export function figure(of, digits = 3) {
   return Number.isFinite(value) ? String(Number(value.toPrecision(digits))) : "–";
 }
 
+/** A count with its thousands apart. */
+export const grouped = (count) => Number(count).toLocaleString("en");
+
 /** A share as percent. */
 export function percent(share) {
   const value = share * 100;
@@ -47,7 +50,11 @@ export function percent(share) {
 
 /** Milliseconds, or seconds from one on. */
 export function time(ms) {
-  return ms >= 1000 ? `${(ms / 1000).toFixed(1)} s` : ms >= 100 ? `${ms.toFixed(0)} ms` : `${figure(ms, 2)} ms`;
+  return ms >= 1000
+    ? `${(ms / 1000).toFixed(1)} s`
+    : ms >= 100
+      ? `${ms.toFixed(0)} ms`
+      : `${figure(ms, 2)} ms`;
 }
 
 /** Bytes in a unit that suits. */

@@ -10,10 +10,15 @@ function labelled(label, control, hint = "", after = null) {
   const id = `${control.name}-${count}`;
   control.id = id;
   control.setAttribute("aria-describedby", `${id}-hint ${id}-wrong`);
-  return h("div", { class: "field" },
-    h("label", { for: id }, label), after, control,
+  return h(
+    "div",
+    { class: "field" },
+    h("label", { for: id }, label),
+    after,
+    control,
     h("p", { class: "hint", id: `${id}-hint` }, hint),
-    h("p", { class: "wrong", id: `${id}-wrong`, role: "alert" }));
+    h("p", { class: "wrong", id: `${id}-wrong`, role: "alert" }),
+  );
 }
 
 /** A text of one line, or of `rows`. */
@@ -60,8 +65,12 @@ export function refill(select, options, value = select.value) {
 export function tick(name, label, { checked = false } = {}) {
   count += 1;
   const id = `${name}-${count}`;
-  return h("div", { class: "field tick" },
-    h("input", { name, id, type: "checkbox", checked }), h("label", { for: id }, label));
+  return h(
+    "div",
+    { class: "field tick" },
+    h("input", { name, id, type: "checkbox", checked }),
+    h("label", { for: id }, label),
+  );
 }
 
 /** Files from the visitor's disk. */

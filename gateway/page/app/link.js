@@ -21,6 +21,7 @@ export function remember(form) {
 
 function changed(control) {
   if (control.type === "checkbox") return control.checked !== control.defaultChecked;
-  if (control.tagName === "SELECT") return control.value !== (control.dataset.usual ?? control.options[0]?.value);
+  if (control.tagName === "SELECT")
+    return control.value !== (control.dataset.usual ?? control.options[0]?.value);
   return control.value !== control.defaultValue;
 }

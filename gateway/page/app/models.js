@@ -61,7 +61,10 @@ export function modelField(name, label, fits, { first = [], prefer = "", hint = 
 }
 
 /** Whether a model is of a kind, as the API calls it without its prefix. */
-export const ofKind = (...kinds) => (model) => kinds.includes(model.kind?.replace("MODEL_KIND_", ""));
+export const ofKind =
+  (...kinds) =>
+  (model) =>
+    kinds.includes(model.kind?.replace("MODEL_KIND_", ""));
 
 /** Whether a model is an adapter that a service applies. */
 export const adapterOf = (service) => (model) => ofKind("ADAPTER")(model) && model.service === service;

@@ -8,14 +8,29 @@ import { linked } from "./link.js";
 export function tabs(list, panels, entries) {
   const made = new Map();
   const buttons = entries.map(({ id, title }) =>
-    h("button", { type: "button", role: "tab", id: `tab-${id}`, "aria-controls": `panel-${id}`, "data-tab": id }, title));
+    h(
+      "button",
+      { type: "button", role: "tab", id: `tab-${id}`, "aria-controls": `panel-${id}`, "data-tab": id },
+      title,
+    ),
+  );
   const shells = entries.map(({ id }) =>
-    h("div", { role: "tabpanel", id: `panel-${id}`, "aria-labelledby": `tab-${id}`, "data-tab": id, hidden: true }));
+    h("div", {
+      role: "tabpanel",
+      id: `panel-${id}`,
+      "aria-labelledby": `tab-${id}`,
+      "data-tab": id,
+      hidden: true,
+    }),
+  );
   list.append(...buttons);
   panels.append(...shells);
 
   const show = (id, given = {}) => {
-    const index = Math.max(0, entries.findIndex((each) => each.id === id));
+    const index = Math.max(
+      0,
+      entries.findIndex((each) => each.id === id),
+    );
     buttons.forEach((each, i) => {
       each.setAttribute("aria-selected", String(i === index));
       each.tabIndex = i === index ? 0 : -1;

@@ -4,9 +4,11 @@ import { h } from "./dom.js";
 import { blame, fill, forgive, values } from "./fields.js";
 import { remember } from "./link.js";
 
+const LOADING_TRIES = 120;
+
 /**
- * `run(values, at)` does the work; `at.signal` ends it, `at.say(text)` tells the reader, `at.progress(done, of)`
- * fills the bar. What it returns is said at the end. `examples`: [[label, values], …], a click each.
+ * `run(values, at)` does the work; `at.signal` ends it, `at.say(text)` tells the reader,
+ * `at.progress(done, of)` fills the bar. What it returns is said at the end. `examples`: [[label, values], …], a click each.
  */
 export function task({ label, fields, run, examples = [], link = true }) {
   const start = h("button", { type: "submit", class: "go" }, label);
@@ -14,10 +16,18 @@ export function task({ label, fields, run, examples = [], link = true }) {
   const bar = h("progress", { value: 0, max: 1, "aria-label": label });
   const said = h("p", { class: "said", role: "status" });
   const wrong = h("p", { class: "wrong", role: "alert" });
-  const form = h("form", { class: "task", autocomplete: "off" },
-    examples.length > 0 && chips(examples, (given) => { fill(form, given); form.requestSubmit(); }),
+  const form = h(
+    "form",
+    { class: "task", autocomplete: "off" },
+    examples.length > 0 &&
+      chips(examples, (given) => {
+        fill(form, given);
+        form.requestSubmit();
+      }),
     h("div", { class: "fields" }, ...fields),
-    h("div", { class: "runs" }, start, stop, h("div", { class: "state" }, bar, said)), wrong);
+    h("div", { class: "runs" }, start, stop, h("div", { class: "state" }, bar, said)),
+    wrong,
+  );
   let running = null;
 
   const busy = (now) => {
@@ -28,8 +38,12 @@ export function task({ label, fields, run, examples = [], link = true }) {
   };
   const at = (signal) => ({
     signal,
-    say: (text) => { if (!signal.aborted) said.textContent = text; },
-    progress: (done, of) => { if (!signal.aborted) bar.value = of ? Math.min(1, done / of) : 0; },
+    say: (text) => {
+      if (!signal.aborted) said.textContent = text;
+    },
+    progress: (done, of) => {
+      if (!signal.aborted) bar.value = of ? Math.min(1, done / of) : 0;
+    },
   });
 
   form.addEventListener("submit", async (event) => {
@@ -44,7 +58,7 @@ export function task({ label, fields, run, examples = [], link = true }) {
     busy(true);
     if (link) remember(form);
     try {
-      const end = await run(values(form), at(mine.signal));
+      const end = await patiently(run, values(form), at(mine.signal));
       at(mine.signal).say(end ?? "");
       at(mine.signal).progress(1, 1);
     } catch (error) {
@@ -60,6 +74,22 @@ export function task({ label, fields, run, examples = [], link = true }) {
   return form;
 }
 
+/** A model that is asked for the first time loads meanwhile: that is a wait, not a failure. */
+async function patiently(run, given, at) {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await run(given, at);
+    } catch (error) {
+      if (error.reason !== "LOADING" || tries >= LOADING_TRIES || at.signal.aborted) throw error;
+      at.say("The model is loading …");
+      await new Promise((resolve) => {
+        setTimeout(resolve, 1000 * Math.max(1, error.retry));
+      });
+      at.signal.throwIfAborted();
+    }
+  }
+}
+
 /** Beside the fields that caused it, else below the form. A bug of this page goes to the console too. */
 function report(form, wrong, error) {
   const elsewhere = (error.fields ?? []).filter(([path, why]) => !blame(form, path, why));
@@ -68,7 +98,11 @@ function report(form, wrong, error) {
 }
 
 function chips(examples, take) {
-  return h("div", { class: "chips", role: "group", "aria-label": "Examples" },
+  return h(
+    "div",
+    { class: "chips", role: "group", "aria-label": "Examples" },
     ...examples.map(([label, given]) =>
-      h("button", { type: "button", class: "chip", onclick: () => take(given) }, label)));
+      h("button", { type: "button", class: "chip", onclick: () => take(given) }, label),
+    ),
+  );
 }

@@ -22,9 +22,17 @@ function row({ text, share, title }, most, act) {
     h("span", { class: "share" }, percent(share)),
   ];
   const name = `${visible(text)}, ${percent(share)}${title ? `, ${title}` : ""}`;
-  return h("li", { title },
-    act ? h("button", { type: "button", class: "bar-row", "aria-label": name, onclick: () => act(text) }, ...parts)
-      : h("div", { class: "bar-row" }, ...parts));
+  return h(
+    "li",
+    { title },
+    act
+      ? h(
+          "button",
+          { type: "button", class: "bar-row", "aria-label": name, onclick: () => act(text) },
+          ...parts,
+        )
+      : h("div", { class: "bar-row" }, ...parts),
+  );
 }
 
 function fill(part) {

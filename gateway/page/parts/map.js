@@ -8,7 +8,16 @@ const MARGIN = 44;
 const LETTER = 8.2;
 const LINE = 16;
 /** Where a word may stand beside its point, the best places first: shares of its width, lines. */
-const PLACES = [[0, -0.8], [0, 1.3], [0.62, 0.3], [-0.62, 0.3], [0.55, -0.7], [-0.55, -0.7], [0.55, 1.2], [-0.55, 1.2]];
+const PLACES = [
+  [0, -0.8],
+  [0, 1.3],
+  [0.62, 0.3],
+  [-0.62, 0.3],
+  [0.55, -0.7],
+  [-0.55, -0.7],
+  [0.55, 1.2],
+  [-0.55, 1.2],
+];
 
 /** Draws [{ word, x, y, group }] as an SVG; the words stand beside their points, out of each other's way. */
 export function wordMap(entries) {
@@ -17,10 +26,14 @@ export function wordMap(entries) {
   const taken = points.map(([x, y]) => ({ x, y: y + 4, width: 9, height: 9 }));
   const marks = entries.map((each, i) => mark(each, points[i], taken));
   const label = `${entries.length} words on a plane: ${entries.map((each) => each.word).join(", ")}`;
-  return svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label, class: "map" },
+  return svg(
+    "svg",
+    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label, class: "map" },
     svg("line", { class: "axis", x1: 0, x2: WIDTH, y1: HEIGHT / 2, y2: HEIGHT / 2 }),
     svg("line", { class: "axis", x1: WIDTH / 2, x2: WIDTH / 2, y1: 0, y2: HEIGHT }),
-    ...marks.map(([dot]) => dot), ...marks.map(([, word]) => word));
+    ...marks.map(([dot]) => dot),
+    ...marks.map(([, word]) => word),
+  );
 }
 
 function scale(entries) {
@@ -35,13 +48,22 @@ function scale(entries) {
 
 function mark({ word, group }, [x, y], taken) {
   const width = word.length * LETTER;
-  const boxes = PLACES.map(([dx, dy]) => ({ x: x + dx * (width + 12), y: y + dy * LINE, width, height: LINE }));
+  const boxes = PLACES.map(([dx, dy]) => ({
+    x: x + dx * (width + 12),
+    y: y + dy * LINE,
+    width,
+    height: LINE,
+  }));
   const crowds = boxes.map((box) => taken.reduce((sum, other) => sum + shared(box, other), 0));
   const best = boxes[crowds.indexOf(Math.min(...crowds))];
   taken.push(best);
   return [
     svg("g", { class: `mark group-${group}` }, svg("circle", { cx: x, cy: y, r: 4.5 })),
-    svg("g", { class: `mark group-${group}` }, svg("text", { x: best.x, y: best.y, "text-anchor": "middle" }, word)),
+    svg(
+      "g",
+      { class: `mark group-${group}` },
+      svg("text", { x: best.x, y: best.y, "text-anchor": "middle" }, word),
+    ),
   ];
 }
 

@@ -8,8 +8,11 @@ const MARK = "#e8672a";
 /** Marks on a square picture. `brush()`: the brush's share of the picture's side. */
 export function maskOver(brush) {
   const canvas = h("canvas", {
-    class: "mask", tabindex: 0, role: "application",
-    "aria-label": "Marks where to paint anew. Arrow keys move the brush, space marks, backspace takes all marks away.",
+    class: "mask",
+    tabindex: 0,
+    role: "application",
+    "aria-label":
+      "Marks where to paint anew. Arrow keys move the brush, space marks, backspace takes all marks away.",
   });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const cursor = h("span", { class: "cursor", "aria-hidden": "true" });
@@ -47,7 +50,9 @@ export function maskOver(brush) {
   });
   canvas.addEventListener("pointermove", point);
   canvas.addEventListener("keydown", (event) => {
-    const move = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] }[event.key];
+    const move = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] }[
+      event.key
+    ];
     if (move) place(at.x + move[0], at.y + move[1]);
     else if (event.key === " ") paint();
     else if (event.key === "Backspace") clear();

@@ -11,8 +11,9 @@ export function flat(vectors) {
   const products = centred.map((a) => centred.map((b) => dot(a, b)));
   const total = products.reduce((sum, row, i) => sum + row[i], 0) || 1;
   const first = strongest(products);
-  const second = strongest(products.map((row, i) =>
-    row.map((each, j) => each - first.value * first.vector[i] * first.vector[j])));
+  const second = strongest(
+    products.map((row, i) => row.map((each, j) => each - first.value * first.vector[i] * first.vector[j])),
+  );
   const along = ({ vector, value }) => vector.map((each) => each * Math.sqrt(Math.max(0, value)));
   const [xs, ys] = [along(first), along(second)];
   return { points: xs.map((x, i) => [x, ys[i]]), shares: [first.value / total, second.value / total] };

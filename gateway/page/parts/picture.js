@@ -9,7 +9,12 @@ export function slot(className = "") {
   const image = h("img", { alt: "", hidden: true, draggable: "false" });
   const bar = h("progress", { value: 0, max: 1, hidden: true, "aria-label": "How far the picture is" });
   const words = h("figcaption");
-  const element = h("figure", { class: `slot ${className}` }, h("div", { class: "frame" }, image, bar), words);
+  const element = h(
+    "figure",
+    { class: `slot ${className}` },
+    h("div", { class: "frame" }, image, bar),
+    words,
+  );
   return {
     element,
     url: () => (image.hidden ? "" : image.getAttribute("src")),
@@ -42,7 +47,7 @@ export function picture(image, alt, ...words) {
 /** A link that saves a picture. */
 export const saved = (url, name) => h("a", { href: url, download: name, class: "quiet" }, "Save");
 
-/** A square canvas with the middle of a picture, at its own size up to LARGEST pixels. Rejects what is none. */
+/** A square canvas with the middle of a picture, at most LARGEST pixels wide. Rejects what is none. */
 export async function squared(blob) {
   let bitmap;
   try {

@@ -32,8 +32,12 @@ export function player(label) {
     show(Number(place.value));
   });
   return {
-    element: h("figure", { class: "slot large" }, h("div", { class: "frame" }, image),
-      h("div", { class: "player" }, toggle, place)),
+    element: h(
+      "figure",
+      { class: "slot large" },
+      h("div", { class: "frame" }, image),
+      h("div", { class: "player" }, toggle, place),
+    ),
     begin() {
       play(false);
       frames = [];

@@ -11,7 +11,11 @@ export async function zipped(files, name) {
   const directory = [];
   let offset = 0;
   for (const file of files) {
-    const entry = { path: new TextEncoder().encode(file.name), data: new Uint8Array(await file.arrayBuffer()), offset };
+    const entry = {
+      path: new TextEncoder().encode(file.name),
+      data: new Uint8Array(await file.arrayBuffer()),
+      offset,
+    };
     entry.sum = crc(entry.data);
     const head = header(LOCAL, entry);
     parts.push(head, entry.data);
@@ -19,7 +23,9 @@ export async function zipped(files, name) {
     offset += head.length + entry.data.length;
   }
   const size = directory.reduce((sum, each) => sum + each.length, 0);
-  return new File([...parts, ...directory, ending(files.length, size, offset)], name, { type: "application/zip" });
+  return new File([...parts, ...directory, ending(files.length, size, offset)], name, {
+    type: "application/zip",
+  });
 }
 
 /** A local header, or the directory's entry, which has the same fields after another beginning. */
@@ -29,8 +35,14 @@ function header(signature, { path, data, sum, offset }) {
   const made = new DataView(new ArrayBuffer(begin + path.length));
   made.setUint32(0, signature, true);
   let at = 4;
-  const put16 = (value) => { made.setUint16(at, value, true); at += 2; };
-  const put32 = (value) => { made.setUint32(at, value, true); at += 4; };
+  const put16 = (value) => {
+    made.setUint16(at, value, true);
+    at += 2;
+  };
+  const put32 = (value) => {
+    made.setUint32(at, value, true);
+    at += 4;
+  };
   if (central) put16(20);
   [20, UTF8, 0, 0, 0x21].forEach(put16); // version, names in UTF-8, stored, no time, 1 January 1980
   [sum, data.length, data.length].forEach(put32);

@@ -25,8 +25,12 @@ export function facesTab() {
   const face = current();
   return [
     h("h2", {}, "Faces"),
-    h("p", { class: "lead" }, "A generator makes a face of a list of random numbers, in one pass. Near lists make like "
-      + "faces, so that one can walk, mix, and look for a face of one's own."),
+    h(
+      "p",
+      { class: "lead" },
+      "A generator makes a face of a list of random numbers, in one pass. Near lists make like " +
+        "faces, so that one can walk, mix, and look for a face of one's own.",
+    ),
     dailyCard(face),
     walkCard(face),
     h("div", { class: "even" }, mixCard(face), editCard(face)),
@@ -39,7 +43,11 @@ export function facesTab() {
 function current() {
   const listeners = [];
   const face = {
-    model: "", origin: { seed: FIRST }, options: { ...LARGE, truncationPsi: PSI }, url: "", name: `seed ${FIRST}`,
+    model: "",
+    origin: { seed: FIRST },
+    options: { ...LARGE, truncationPsi: PSI },
+    url: "",
+    name: `seed ${FIRST}`,
     onChange: (act) => listeners.push(act),
     set(changes) {
       Object.assign(face, changes);
@@ -62,7 +70,12 @@ function dailyCard(face) {
     fields: [
       number("seed", "Seed", { value: FIRST, min: 0, required: true, hint: "The same seed, the same face." }),
       slider("psi", "Truncation ψ", {
-        value: PSI, min: 0, max: 1.5, step: 0.05, shown: (v) => v.toFixed(2), hint: "0 is the mean of all faces, 1 a face as it comes.",
+        value: PSI,
+        min: 0,
+        max: 1.5,
+        step: 0.05,
+        shown: (v) => v.toFixed(2),
+        hint: "0 is the mean of all faces, 1 a face as it comes.",
       }),
       modelField("gan", "Model", ofKind("GAN"), { prefer: "peeps-gan", then: attributes.fit }),
       more("Attributes", attributes.element),
@@ -74,21 +87,46 @@ function dailyCard(face) {
     form.requestSubmit();
   });
   form.querySelector(".runs").prepend(another);
-  models().catch(() => {}).then(() => form.requestSubmit()); // not before the form knows its model
-  return card("This person does not exist", h("div", { class: "split" }, form,
-    h("div", { class: "daily" }, shown.element, h("div", {}, h("h4", {}, "The seeds after it"), others))));
+  models()
+    .catch(() => {})
+    .then(() => form.requestSubmit()); // not before the form knows its model
+  return card(
+    "This person does not exist",
+    h(
+      "div",
+      { class: "split" },
+      form,
+      h("div", { class: "daily" }, shown.element, h("div", {}, h("h4", {}, "The seeds after it"), others)),
+    ),
+  );
 }
 
 async function draw(given, at, face, others) {
   const seeds = Array.from({ length: OTHERS + 1 }, (_, i) => String(BigInt(given.seed) + BigInt(i)));
   const options = { ...LARGE, truncationPsi: given.psi, attributes: stated(given) };
   const { images, usage } = await call(`${GAN}/Sample`, { model: given.gan, seeds, options }, at.signal);
-  const take = (image) => face.set({
-    model: given.gan, origin: { seed: image.seed ?? "0" }, options, url: pictureUrl(image.image), name: `seed ${image.seed ?? 0}`,
-  });
+  const take = (image) =>
+    face.set({
+      model: given.gan,
+      origin: { seed: image.seed ?? "0" },
+      options,
+      url: pictureUrl(image.image),
+      name: `seed ${image.seed ?? 0}`,
+    });
   take(images[0]);
-  others.replaceChildren(...images.slice(1).map((each) =>
-    h("button", { type: "button", class: "pick", "aria-label": `Take seed ${each.seed}`, onclick: () => take(each) },
-      h("img", { src: pictureUrl(each.image), alt: `a face of nobody: seed ${each.seed}` }))));
+  others.replaceChildren(
+    ...images.slice(1).map((each) =>
+      h(
+        "button",
+        {
+          type: "button",
+          class: "pick",
+          "aria-label": `Take seed ${each.seed}`,
+          onclick: () => take(each),
+        },
+        h("img", { src: pictureUrl(each.image), alt: `a face of nobody: seed ${each.seed}` }),
+      ),
+    ),
+  );
   return `${images.length} faces in ${time(usage.computeMs)} of computing.`;
 }

@@ -10,8 +10,12 @@ export function finetuneTab() {
   const job = jobCard(watching.follow);
   return [
     h("h2", {}, "Fine-tune"),
-    h("p", { class: "lead" }, "A few pictures of someone, or texts in some manner, teach a model what it did not know. "
-      + "The best of its checkpoints is served at the end, without a restart."),
+    h(
+      "p",
+      { class: "lead" },
+      "A few pictures of someone, or texts in some manner, teach a model what it did not know. " +
+        "The best of its checkpoints is served at the end, without a restart.",
+    ),
     h("div", { class: "even" }, dataCard(job.use), job.element),
     watching.element,
   ];

@@ -19,18 +19,30 @@ const UNBOUNDED = 12;
 
 export function textTab() {
   const order = slider("order", "Order N of the n-gram", {
-    value: 3, min: 1, max: 5, hint: "Each symbol follows from the N - 1 before it.",
+    value: 3,
+    min: 1,
+    max: 5,
+    hint: "Each symbol follows from the N - 1 before it.",
     shown: (n) => (n === UNBOUNDED ? "unbounded" : String(n)),
   });
   const fields = [
     text("prompt", "Prompt", { value: EXAMPLES[0][1].prompt, rows: 3, required: true }),
     modelField("model", "Transformer", ofKind("LANGUAGE_MODEL"), { prefer: "storyteller" }),
-    slider("temperature", "Temperature", { value: 0.8, min: 0, max: 2, step: 0.05, shown: (t) => t.toFixed(2) }),
+    slider("temperature", "Temperature", {
+      value: 0.8,
+      min: 0,
+      max: 2,
+      step: 0.05,
+      shown: (t) => t.toFixed(2),
+    }),
     modelField("ngram_model", "Beside it", ofKind("NGRAM"), {
-      prefer: "moby-ngram", first: [["", "nothing"]], then: (model) => fitOrder(control(order), model),
+      prefer: "moby-ngram",
+      first: [["", "nothing"]],
+      then: (model) => fitOrder(control(order), model),
     }),
     order,
-    more("More",
+    more(
+      "More",
       number("max_tokens", "Tokens at most", { value: 80, min: 1, max: 4096 }),
       number("seed", "Seed", { min: 0, hint: "Equal seeds, equal text." }),
       number("top_p", "top_p", { min: 0.01, max: 1, step: 0.01 }),
@@ -38,26 +50,40 @@ export function textTab() {
       number("repetition_penalty", "Repetition penalty", { min: 0.05, max: 10, step: 0.05 }),
       text("stop", "Stop at"),
       modelField("adapter", "Adapter", adapterOf("sampler"), { first: [["", "none"]] }),
-      tick("lean", "Without the table of next tokens")),
+      tick("lean", "Without the table of next tokens"),
+    ),
   ];
   const sides = { lm: side("Transformer"), ngram: side("N-gram") };
   const continuing = {};
   const form = task({
-    label: "Write", fields, examples: EXAMPLES, run: (given, at) => write(given, at, sides, continuing),
+    label: "Write",
+    fields,
+    examples: EXAMPLES,
+    run: (given, at) => write(given, at, sides, continuing),
   });
   const refresh = settled((signal) => look(sides, wishes(values(form)), signal));
   continuing.look = settled((signal) => look(sides, continuing.wishes, signal), 150);
-  form.addEventListener("input", () => { if (form.checkValidity()) refresh(); });
+  form.addEventListener("input", () => {
+    if (form.checkValidity()) refresh();
+  });
   for (const [name, each] of Object.entries(sides)) {
     each.next.pick = (piece) => pick(control(form, "prompt"), piece, name);
   }
   refresh();
   return [
     h("h2", {}, "Text"),
-    h("p", { class: "lead" }, "A model gives every possible next token a probability; one is drawn; and again. "
-      + "The line under each token is as strong as the model was sure of it."),
-    h("div", { class: "split" }, card("", form),
-      h("div", { class: "pair" }, sides.lm.element, sides.ngram.element)),
+    h(
+      "p",
+      { class: "lead" },
+      "A model gives every possible next token a probability; one is drawn; and again. " +
+        "The line under each token is as strong as the model was sure of it.",
+    ),
+    h(
+      "div",
+      { class: "split" },
+      card("", form),
+      h("div", { class: "pair" }, sides.lm.element, sides.ngram.element),
+    ),
     chatCard(),
   ];
 }
@@ -72,7 +98,7 @@ function side(title) {
 function fitOrder(input, model) {
   const unbounded = model?.family === "infinigram";
   input.disabled = !model;
-  input.max = unbounded ? UNBOUNDED : model?.config?.order ?? 5;
+  input.max = unbounded ? UNBOUNDED : (model?.config?.order ?? 5);
   if (unbounded) input.value = UNBOUNDED;
   input.dispatchEvent(new Event("input", { bubbles: true }));
 }
@@ -83,9 +109,12 @@ function wishes(given) {
   const common = { prompt: given.prompt ?? "", sampling: { temperature, topP, topK } };
   const order = given.order === UNBOUNDED ? {} : { order: given.order };
   return {
-    lean: given.lean, seed,
+    lean: given.lean,
+    seed,
     lm: {
-      ...common, model: given.model, adapter: given.adapter,
+      ...common,
+      model: given.model,
+      adapter: given.adapter,
       sampling: { ...common.sampling, repetitionPenalty },
     },
     ngram: given.ngram_model ? { ...common, model: given.ngram_model, ngram: order } : null,
@@ -122,7 +151,8 @@ async function write(given, at, sides, continuing) {
 }
 
 const counted = (usage, first) =>
-  `${usage.model}: ${usage.outputTokens ?? 0} tokens in ${time(usage.computeMs ?? 0)}, the first after ${time(first)}.`;
+  `${usage.model}: ${usage.outputTokens ?? 0} tokens in ${time(usage.computeMs ?? 0)}, ` +
+  `the first after ${time(first)}.`;
 
 function look(sides, wanted, signal) {
   if (wanted.lean) return;

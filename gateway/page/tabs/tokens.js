@@ -9,8 +9,12 @@ import { sentencesCard } from "./tokens/sentences.js";
 export function tokensTab() {
   return [
     h("h2", {}, "Tokens and meaning"),
-    h("p", { class: "lead" }, "Models read neither letters nor words but tokens, and turn each into a vector. "
-      + "Directions among vectors mean something."),
+    h(
+      "p",
+      { class: "lead" },
+      "Models read neither letters nor words but tokens, and turn each into a vector. " +
+        "Directions among vectors mean something.",
+    ),
     cutCard(),
     h("div", { class: "trio" }, analogyCard(), neighborsCard(), pairsCard()),
     mapCard(),

@@ -16,6 +16,8 @@ VISITS = (
     "narrow",
 )
 """Each is a file here with a function of the same name."""
+KEYED = "keyed"
+"""One more, to a platform that asks for keys."""
 
 TABS = ("text", "tokens", "inside", "image", "faces", "finetune", "status")
 """The page's tabs, by their names in links; ``portraits.py`` takes a picture of each."""

@@ -92,11 +92,11 @@ def visiting(base: str, width: int = 1280, height: int = 900, **context: object)
             browser.close()
 
 
-def run(card: Locator, label: str) -> None:
-    """Click a form's button and wait until it has ended; fails where it reports something wrong."""
+def run(card: Locator, label: str, timeout: float = WAIT) -> None:
+    """Click a form's button and wait until it has ended, so many ms; fails where it reports something wrong."""
     form = card.locator("form").filter(has=card.page.get_by_role("button", name=label, exact=True))
     form.get_by_role("button", name=label, exact=True).click()
-    expect(form).to_have_attribute("aria-busy", "false", timeout=WAIT)
+    expect(form).to_have_attribute("aria-busy", "false", timeout=timeout)
     wrong = [each for each in form.locator(".wrong").all_inner_texts() if each]
     assert not wrong, wrong
 

@@ -7,10 +7,12 @@
     canvas.fillRect(0, 0, 1, 1);
     return [...canvas.getImageData(0, 0, 1, 1).data];
   };
-  const luminance = (colour) => colour.slice(0, 3)
-    .map((each) => each / 255)
-    .map((each) => (each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, each, i) => sum + each * [0.2126, 0.7152, 0.0722][i], 0);
+  const luminance = (colour) =>
+    colour
+      .slice(0, 3)
+      .map((each) => each / 255)
+      .map((each) => (each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4))
+      .reduce((sum, each, i) => sum + each * [0.2126, 0.7152, 0.0722][i], 0);
   const behind = (element) => {
     for (let at = element; at; at = at.parentElement) {
       const colour = rgb(getComputedStyle(at).backgroundColor);
@@ -27,4 +29,4 @@
     .filter((each) => each.checkVisibility() && each.textContent.trim() && !each.disabled)
     .map((each) => [ratio(each), each.outerHTML.slice(0, 120)])
     .filter(([found]) => found < least);
-}
+};

@@ -29,6 +29,7 @@ def refusals(url: str) -> None:
         _beside_the_field(visit)
         _unknown_model(visit)
         _in_a_sentence(visit)
+        _loading(visit)
         _no_answer(visit)
         _broken_stream(visit)
         assert visit.complaints()  # the browser tells of each HTTP status
@@ -74,6 +75,24 @@ def _answered(visit: Visit, status: int, body: str, headers: dict[str, str]) -> 
     visit.page.unroute("**/Inspect")
     visit.page.route("**/Inspect", lambda route: route.fulfill(status=status, body=body, headers=headers))
     visit.panel("inside").get_by_role("button", name="Look inside").click()
+
+
+def _loading(visit: Visit) -> None:
+    """A model that loads is waited for, and the wait can be ended."""
+    panel = visit.panel("inside")
+    detail = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "LOADING", "domain": "pequod"}
+    error = {"code": 14, "status": "UNAVAILABLE", "message": "it is loading", "details": [detail]}
+    headers = {"content-type": "application/json", "retry-after": "1"}
+    body = json.dumps({"error": error})
+    _answered(visit, 503, body, headers)
+    expect(panel.get_by_role("status").first).to_have_text("The model is loading …")
+    expect(panel.locator("form")).to_have_attribute("aria-busy", "true")
+    panel.get_by_role("button", name="Stop").click()
+    expect(panel.get_by_role("status").first).to_have_text("Stopped.")
+    _answered(visit, 503, body, headers)
+    expect(panel.get_by_role("status").first).to_have_text("The model is loading …")
+    visit.page.unroute("**/Inspect")  # now it is there
+    expect(panel.get_by_role("status").first).to_contain_text("8 tokens")
 
 
 def _no_answer(visit: Visit) -> None:

@@ -15,8 +15,9 @@ export function attributeFields() {
       for (const [name, value] of model?.config?.attributes ?? []) {
         known.set(name, [...(known.get(name) ?? [["", "any"]]), [value, value]]);
       }
-      element.replaceChildren(...[...known].map(([name, options]) =>
-        choice(PREFIX + name, name.replaceAll("_", " "), options)));
+      element.replaceChildren(
+        ...[...known].map(([name, options]) => choice(PREFIX + name, name.replaceAll("_", " "), options)),
+      );
       if (!known.size) element.append(h("p", { class: "hint" }, "This model takes none."));
     },
   };

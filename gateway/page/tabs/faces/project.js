@@ -10,9 +10,13 @@ const PREVIEW_EVERY = 5;
 
 export function projectCard(face) {
   const [given, found] = [slot(), slot()];
-  const file = files("portrait", "Picture", { accept: "image/*", hint: "Without one, the face above is looked for." });
+  const file = files("portrait", "Picture", {
+    accept: "image/*",
+    hint: "Without one, the face above is looked for.",
+  });
   const form = task({
-    label: "Look for it", link: false,
+    label: "Look for it",
+    link: false,
     fields: [file, slider("project_steps", "Steps", { value: 60, min: 0, max: 400, step: 20 })],
     run: async (wish, at) => {
       const [chosen] = control(file).files;
@@ -21,7 +25,10 @@ export function projectCard(face) {
       given.show(canvas.toDataURL(), "what is looked for");
       given.caption(h("span", {}, "what is looked for"));
       const asked = {
-        model: face.model, image: asImage(canvas), steps: wish.project_steps, previewEvery: PREVIEW_EVERY,
+        model: face.model,
+        image: asImage(canvas),
+        steps: wish.project_steps,
+        previewEvery: PREVIEW_EVERY,
         options: { upscaleFactor: face.options.upscaleFactor },
       };
       let end = "";
@@ -36,14 +43,22 @@ export function projectCard(face) {
       return end;
     },
   });
-  return card("Look for a face", h("p", { class: "note" }, "The numbers whose face is nearest to a picture of yours."), form,
-    h("div", { class: "grid two" }, given.element, found.element));
+  return card(
+    "Look for a face",
+    h("p", { class: "note" }, "The numbers whose face is nearest to a picture of yours."),
+    form,
+    h("div", { class: "grid two" }, given.element, found.element),
+  );
 }
 
 function take(result, found, face) {
   const url = pictureUrl(result.image);
   found.show(url, "the nearest face");
-  found.caption(h("span", {}, "the nearest"), button("Take it", () =>
-    face.set({ origin: { code: result.code }, url, name: "a face that was looked for" })));
+  found.caption(
+    h("span", {}, "the nearest"),
+    button("Take it", () =>
+      face.set({ origin: { code: result.code }, url, name: "a face that was looked for" }),
+    ),
+  );
   return `${figure(result.psnrDb)} dB, similarity ${figure(result.similarity ?? 0, 2)}.`;
 }

@@ -14,12 +14,16 @@ const LARGE = 4;
 export function sideBySideCard() {
   const [gan, diffusion] = [slot(), slot()];
   const wishes = ASKED.map((name) => choice(`versus ${name}`, name.replaceAll("_", " "), [["", "any"]]));
-  const fit = (model) => ASKED.forEach((name, i) => {
-    const known = (model?.config?.attributes ?? []).filter(([each]) => each === name).map(([, value]) => [value, value]);
-    refill(control(wishes[i]), [["", "any"], ...known], control(wishes[i]).value || FIRST[name] || "");
-  });
+  const fit = (model) =>
+    ASKED.forEach((name, i) => {
+      const known = (model?.config?.attributes ?? [])
+        .filter(([each]) => each === name)
+        .map(([, value]) => [value, value]);
+      refill(control(wishes[i]), [["", "any"], ...known], control(wishes[i]).value || FIRST[name] || "");
+    });
   const form = task({
-    label: "Race", link: false,
+    label: "Race",
+    link: false,
     fields: [
       h("div", { class: "pairs" }, ...wishes),
       number("versus_seed", "Seed", { value: 4, min: 0, required: true }),
@@ -27,22 +31,36 @@ export function sideBySideCard() {
       modelField("versus_diffusion", "Diffusion", ofKind("DIFFUSION"), { prefer: "peeps-diffusion" }),
     ],
     run: async (given, at) => {
-      const wanted = Object.fromEntries(ASKED.map((name) => [name, given[`versus ${name}`]]).filter(([, value]) => value));
+      const wanted = Object.fromEntries(
+        ASKED.map((name) => [name, given[`versus ${name}`]]).filter(([, value]) => value),
+      );
       gan.clear();
       diffusion.clear();
       const one = await drawn(given, wanted, gan, at);
       const many = await painted(given, sentence(wanted), diffusion, at);
-      return `One pass took ${time(one)} of computing, step by step took ${time(many)}: ${Math.round(many / one)} times as long.`;
+      const ratio = Math.round(many / one);
+      return `One pass took ${time(one)} of computing, step by step ${time(many)}: ${ratio} times as long.`;
     },
   });
-  return card("Side by side", h("p", { class: "note" }, "One pass of a generator, or many steps out of noise: what is quick and "
-    + "what is good."), h("div", { class: "split" }, form, h("div", { class: "grid two" }, gan.element, diffusion.element)));
+  return card(
+    "Side by side",
+    h(
+      "p",
+      { class: "note" },
+      "One pass of a generator, or many steps out of noise: what is quick and " + "what is good.",
+    ),
+    h("div", { class: "split" }, form, h("div", { class: "grid two" }, gan.element, diffusion.element)),
+  );
 }
 
 /** Milliseconds of computing, by the platform's own clock. */
 async function drawn(given, attributes, shown, at) {
   at.say("The generator draws …");
-  const asked = { model: given.versus_gan, seeds: [given.versus_seed], options: { attributes, upscaleFactor: LARGE, truncationPsi: 0.7 } };
+  const asked = {
+    model: given.versus_gan,
+    seeds: [given.versus_seed],
+    options: { attributes, upscaleFactor: LARGE, truncationPsi: 0.7 },
+  };
   const { images, usage } = await call(`${GAN}/Sample`, asked, at.signal);
   shown.show(pictureUrl(images[0].image), "the GAN's face");
   shown.caption(h("span", {}, `GAN, ${time(usage.computeMs)}`));
@@ -50,7 +68,13 @@ async function drawn(given, attributes, shown, at) {
 }
 
 async function painted(given, prompt, shown, at) {
-  const asked = { model: given.versus_diffusion, prompt, seed: given.versus_seed, upscaleFactor: LARGE, previewEvery: 1 };
+  const asked = {
+    model: given.versus_diffusion,
+    prompt,
+    seed: given.versus_seed,
+    upscaleFactor: LARGE,
+    previewEvery: 1,
+  };
   let spent = 0;
   for await (const { step, image, done, usage } of stream(`${DIFFUSION}/Generate`, asked, at.signal)) {
     if (step) {

@@ -11,18 +11,28 @@ const SPREAD = 1000;
 export function walkCard(face) {
   const film = player("the walk");
   const form = task({
-    label: "Walk", link: false,
+    label: "Walk",
+    link: false,
     fields: [
       slider("stops", "Faces on the way", { value: 3, min: 2, max: 8 }),
       slider("frames", "Frames", { value: 48, min: 12, max: 240, step: 12 }),
       number("walk_seed", "Seed of the others", { value: 1, min: 0, required: true }),
-      choice("space", "Through", [["W", "W, the styles"], ["Z", "Z, the random numbers (from seeds only)"]]),
+      choice("space", "Through", [
+        ["W", "W, the styles"],
+        ["Z", "Z, the random numbers (from seeds only)"],
+      ]),
     ],
     run: async (given, at) => {
-      const others = Array.from({ length: given.stops - 1 }, (_, i) => ({ seed: given.walk_seed * SPREAD + i }));
+      const others = Array.from({ length: given.stops - 1 }, (_, i) => ({
+        seed: given.walk_seed * SPREAD + i,
+      }));
       const asked = {
-        model: face.model, stops: [face.origin, ...others], frames: given.frames, loop: true,
-        space: `LATENT_SPACE_${given.space}`, options: { ...face.options, noiseSeed: 1 },
+        model: face.model,
+        stops: [face.origin, ...others],
+        frames: given.frames,
+        loop: true,
+        space: `LATENT_SPACE_${given.space}`,
+        options: { ...face.options, noiseSeed: 1 },
       };
       const started = performance.now();
       let count = 0;
@@ -37,6 +47,18 @@ export function walkCard(face) {
       return `${count} frames in ${time(performance.now() - started)}.`;
     },
   });
-  return card("A walk through faces", h("div", { class: "split" },
-    h("div", { class: "stack" }, h("p", { class: "note" }, "From the face above through others and back to it."), form), film.element));
+  return card(
+    "A walk through faces",
+    h(
+      "div",
+      { class: "split" },
+      h(
+        "div",
+        { class: "stack" },
+        h("p", { class: "note" }, "From the face above through others and back to it."),
+        form,
+      ),
+      film.element,
+    ),
+  );
 }

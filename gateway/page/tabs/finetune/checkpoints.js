@@ -8,7 +8,11 @@ import { askAgain } from "../../app/models.js";
 export function checkpointTable(wrong) {
   const head = h("tr");
   const body = h("tbody");
-  const room = h("div", { class: "scroll", hidden: true }, h("table", {}, h("caption", {}, "Checkpoints, best first"), h("thead", {}, head), body));
+  const room = h(
+    "div",
+    { class: "scroll", hidden: true },
+    h("table", {}, h("caption", {}, "Checkpoints, best first"), h("thead", {}, head), body),
+  );
   const known = new Map();
   let job = null;
 
@@ -28,15 +32,23 @@ export function checkpointTable(wrong) {
     }
   };
   const draw = () => {
-    const rows = [...known.values()].sort((a, b) => (a.rank || Infinity) - (b.rank || Infinity) || Number(a.step) - Number(b.step));
+    const rows = [...known.values()].sort(
+      (a, b) => (a.rank || Infinity) - (b.rank || Infinity) || Number(a.step) - Number(b.step),
+    );
     const names = [...new Set(rows.flatMap((each) => (each.scores ?? []).map(({ name }) => name)))];
     room.hidden = !rows.length;
-    head.replaceChildren(...["Rank", "Step", ...names.map((each) => each.replaceAll("_", " ")), ""].map((each) => h("th", { scope: "col" }, each)));
+    head.replaceChildren(
+      ...["Rank", "Step", ...names.map((each) => each.replaceAll("_", " ")), ""].map((each) =>
+        h("th", { scope: "col" }, each),
+      ),
+    );
     body.replaceChildren(...rows.map((each) => row(each, names, promote)));
   };
   return {
     element: room,
-    of(chosen) { job = chosen; },
+    of(chosen) {
+      job = chosen;
+    },
     clear() {
       known.clear();
       draw();
@@ -45,7 +57,10 @@ export function checkpointTable(wrong) {
       known.set(checkpoint.checkpointId, checkpoint);
       draw();
     },
-    refresh: () => refresh().catch((error) => { wrong.textContent = error.message; }),
+    refresh: () =>
+      refresh().catch((error) => {
+        wrong.textContent = error.message;
+      }),
   };
 }
 
@@ -53,11 +68,26 @@ function row(checkpoint, names, promote) {
   const { checkpointId, rank = 0, step = 0, scores = [], vetoReason = "", promoted, best } = checkpoint;
   const score = (name) => {
     const found = scores.find((each) => each.name === name);
-    return h("td", { class: found?.veto ? "wrong" : null, title: found?.rank ? `place ${found.rank}` : null }, found ? figure(found.value ?? 0) : "–");
+    return h(
+      "td",
+      { class: found?.veto ? "wrong" : null, title: found?.rank ? `place ${found.rank}` : null },
+      found ? figure(found.value ?? 0) : "–",
+    );
   };
   const label = promoted ? "Served" : "Promote";
-  return h("tr", { class: best ? "best" : null },
+  return h(
+    "tr",
+    { class: best ? "best" : null },
     h("th", { scope: "row", title: vetoReason }, vetoReason ? "vetoed" : rank ? String(rank) : "–"),
-    h("td", {}, String(step)), ...names.map(score),
-    h("td", {}, button(label, () => promote(checkpointId), { disabled: promoted === true, "aria-label": `${label} the checkpoint of step ${step}` })));
+    h("td", {}, String(step)),
+    ...names.map(score),
+    h(
+      "td",
+      {},
+      button(label, () => promote(checkpointId), {
+        disabled: promoted === true,
+        "aria-label": `${label} the checkpoint of step ${step}`,
+      }),
+    ),
+  );
 }

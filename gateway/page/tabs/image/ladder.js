@@ -12,9 +12,12 @@ export function ladderCard() {
   const room = h("ol", { class: "ladder", tabindex: 0, "aria-label": "Levels of noise" });
   const file = files("ladder_file", "Picture", { accept: "image/*", hint: "Or “Ladder” below a result." });
   let source = null;
-  control(file).addEventListener("change", () => { [source] = control(file).files; });
+  control(file).addEventListener("change", () => {
+    [source] = control(file).files;
+  });
   const form = task({
-    label: "Climb", link: false,
+    label: "Climb",
+    link: false,
     fields: [
       file,
       text("ladder_prompt", "What the network is told", { hint: "Empty: nothing." }),
@@ -24,7 +27,10 @@ export function ladderCard() {
     run: async (given, at) => {
       if (!source) return "Choose a picture first, here or below a result.";
       const asked = {
-        model: given.ladder_model, image: asImage(await squared(source)), rungs: given.rungs, prompt: given.ladder_prompt,
+        model: given.ladder_model,
+        image: asImage(await squared(source)),
+        rungs: given.rungs,
+        prompt: given.ladder_prompt,
       };
       const { rungs, levels } = await call(`${DIFFUSION}/NoiseLadder`, asked, at.signal);
       room.replaceChildren(...rungs.map((each) => rung(each, levels)));
@@ -32,9 +38,17 @@ export function ladderCard() {
     },
   });
   return {
-    element: card("Noise ladder",
-      h("p", { class: "note" }, "Above: the picture with more and more noise. Below: the clean picture that the network "
-        + "makes out behind it."), h("div", { class: "across" }, form), room),
+    element: card(
+      "Noise ladder",
+      h(
+        "p",
+        { class: "note" },
+        "Above: the picture with more and more noise. Below: the clean picture that the network " +
+          "makes out behind it.",
+      ),
+      h("div", { class: "across" }, form),
+      room,
+    ),
     climb(url) {
       source = blobOf(url);
       form.requestSubmit();
@@ -44,7 +58,12 @@ export function ladderCard() {
 }
 
 function rung({ level = 0, noise = 0, noisy, predicted }) {
-  return h("li", {},
+  return h(
+    "li",
+    {},
     picture(noisy, `level ${level}`, `${percent(noise)} noise`),
-    predicted ? picture(predicted, `what the network sees at level ${level}`, "seen behind it") : h("p", { class: "note" }, "the picture itself"));
+    predicted
+      ? picture(predicted, `what the network sees at level ${level}`, "seen behind it")
+      : h("p", { class: "note" }, "the picture itself"),
+  );
 }

@@ -9,9 +9,19 @@ import { asImage, blobOf, squared } from "../../parts/picture.js";
 export function startPart() {
   const file = files("init", "Picture", { accept: "image/*", hint: "Or “Go on” below a result." });
   const strength = slider("strength", "How far to go from it", {
-    value: 0.6, min: 0.05, max: 1, step: 0.05, shown: (v) => v.toFixed(2),
+    value: 0.6,
+    min: 0.05,
+    max: 1,
+    step: 0.05,
+    shown: (v) => v.toFixed(2),
   });
-  const brush = slider("brush", "Brush", { value: 0.18, min: 0.04, max: 0.5, step: 0.02, shown: (v) => `${Math.round(v * 100)} %` });
+  const brush = slider("brush", "Brush", {
+    value: 0.18,
+    min: 0.04,
+    max: 0.5,
+    step: 0.02,
+    shown: (v) => `${Math.round(v * 100)} %`,
+  });
   const mask = maskOver(() => Number(control(brush).value));
   const easel = h("div", { class: "easel" });
   const wrong = file.querySelector(".wrong");
@@ -40,11 +50,19 @@ export function startPart() {
     const [chosen] = control(file).files;
     if (chosen) begin(chosen);
   });
-  const tools = h("div", { class: "fields", hidden: true },
+  const tools = h(
+    "div",
+    { class: "fields", hidden: true },
     easel,
-    h("p", { class: "hint" }, "Marked parts are painted anew, the rest stays; without marks all of it changes."),
-    strength, brush,
-    h("div", { class: "acts" }, button("No marks", mask.clear), button("No picture", remove)));
+    h(
+      "p",
+      { class: "hint" },
+      "Marked parts are painted anew, the rest stays; without marks all of it changes.",
+    ),
+    strength,
+    brush,
+    h("div", { class: "acts" }, button("No marks", mask.clear), button("No picture", remove)),
+  );
   const element = h("details", { class: "more" }, h("summary", {}, "Begin from a picture"), file, tools);
   return {
     element,

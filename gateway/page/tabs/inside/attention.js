@@ -10,7 +10,12 @@ const MEAN = 0;
 /** `show(layers, tokens)` of an InspectResponse. */
 export function attentionPart() {
   const layer = slider("layer", "Layer", { value: 1, min: 1, max: 1 });
-  const head = slider("head", "Head", { value: 0, min: 0, max: 0, shown: (n) => (n === MEAN ? "all, their mean" : String(n)) });
+  const head = slider("head", "Head", {
+    value: 0,
+    min: 0,
+    max: 0,
+    shown: (n) => (n === MEAN ? "all, their mean" : String(n)),
+  });
   const room = h("div", { class: "figure" });
   const note = h("p", { class: "note", role: "status" }, "A row for each token: what it looks at.");
   let seen = null;
@@ -21,8 +26,12 @@ export function attentionPart() {
     const weights = chosen === MEAN ? mean(heads) : heads[chosen - 1].weights;
     const names = seen.tokens.map(visible);
     const rows = names.map((_, i) => weights.slice(i * names.length, (i + 1) * names.length));
-    const tell = (i) => { note.textContent = sentence(names, rows[i], i); };
-    room.replaceChildren(heat(rows, names, names, { label: "Attention: rows look at columns", say: percent, act: tell }));
+    const tell = (i) => {
+      note.textContent = sentence(names, rows[i], i);
+    };
+    room.replaceChildren(
+      heat(rows, names, names, { label: "Attention: rows look at columns", say: percent, act: tell }),
+    );
     tell(names.length - 1);
   };
   for (const each of [layer, head]) control(each).addEventListener("input", draw);
@@ -43,6 +52,10 @@ function mean(heads) {
 }
 
 function sentence(names, row, i) {
-  const most = row.map((weight, j) => [weight, names[j]]).sort((a, b) => b[0] - a[0]).slice(0, 3);
-  return `“${names[i]}” looks at ${most.map(([weight, name]) => `“${name}” (${percent(weight)})`).join(", ")}.`;
+  const most = row
+    .map((weight, j) => [weight, names[j]])
+    .sort((a, b) => b[0] - a[0])
+    .slice(0, 3);
+  const seen = most.map(([weight, name]) => `“${name}” (${percent(weight)})`);
+  return `“${names[i]}” looks at ${seen.join(", ")}.`;
 }

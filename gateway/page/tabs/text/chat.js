@@ -14,11 +14,15 @@ export function chatCard() {
     fields: [
       text("message", "Message", { rows: 2, required: true, value: "Who was Ahab?" }),
       modelField("chat_model", "Model", ofKind("LANGUAGE_MODEL"), {
-        hint: "Models without a chat template say so; fine-tune one on conversations and it has one.",
+        hint: "A model without a chat template says so; full_lm on conversations makes one that has it.",
       }),
       modelField("chat_adapter", "Adapter", adapterOf("sampler"), { first: [["", "none"]] }),
       slider("chat_temperature", "Temperature", {
-        value: 0.7, min: 0, max: 2, step: 0.05, shown: (t) => t.toFixed(2),
+        value: 0.7,
+        min: 0,
+        max: 2,
+        step: 0.05,
+        shown: (t) => t.toFixed(2),
       }),
       number("chat_tokens", "Tokens at most", { value: 120, min: 1, max: 4096 }),
     ],
@@ -26,8 +30,11 @@ export function chatCard() {
       const mine = { role: "user", content: given.message };
       const bubble = h("p", { class: "theirs" });
       const request = {
-        model: given.chat_model, adapter: given.chat_adapter, chat: { messages: [...said, mine] },
-        sampling: { temperature: given.chat_temperature }, stopping: { maxTokens: given.chat_tokens },
+        model: given.chat_model,
+        adapter: given.chat_adapter,
+        chat: { messages: [...said, mine] },
+        sampling: { temperature: given.chat_temperature },
+        stopping: { maxTokens: given.chat_tokens },
       };
       let answer = "";
       for await (const each of stream(`${SAMPLER}/GenerateStream`, request, at.signal)) {

@@ -1,7 +1,7 @@
 // The table of what may come next, as bars.
 
 import { call, SAMPLER } from "../../app/api.js";
-import { figure, h } from "../../app/dom.js";
+import { figure, grouped, h } from "../../app/dom.js";
 import { bars, drawBars } from "../../parts/bars.js";
 
 const ROWS = 8;
@@ -34,12 +34,15 @@ export function nextTokens(title) {
 }
 
 const entry = ({ text = "", probability = 0, count, id = 0 }) => ({
-  text, share: probability, title: count ? `seen ${count} times` : `id ${id}`,
+  text,
+  share: probability,
+  title: count ? `seen ${count} times` : `id ${id}`,
 });
 
 function sentence(table) {
   const context = table.contextCount
-    ? `; after ${table.contextUsed ?? 0} symbols that were seen ${Number(table.contextCount).toLocaleString("en")} times`
+    ? `; after ${table.contextUsed ?? 0} symbols that were seen ${grouped(table.contextCount)} times`
     : "";
-  return `${figure(table.entropyBits ?? 0)} bits of choice among ${table.candidates ?? 0}${context}. A click writes one.`;
+  const choice = `${figure(table.entropyBits ?? 0)} bits of choice among ${table.candidates ?? 0}`;
+  return `${choice}${context}. A click writes one.`;
 }

@@ -8,18 +8,31 @@ import { task } from "../../app/task.js";
 import { heat } from "../../parts/heat.js";
 
 const LINES = 12;
-const SENTENCES = "A cat sat on the mat.\nA kitten lies on a rug.\nStocks fell sharply on Friday.\nShares lost ground this week.";
+const SENTENCES =
+  "A cat sat on the mat.\nA kitten lies on a rug.\n" +
+  "Stocks fell sharply on Friday.\nShares lost ground this week.";
 
 export function sentencesCard() {
   const room = h("div", { class: "figure" });
   const form = task({
     label: "Compare",
     fields: [
-      text("sentences", "Sentences", { value: SENTENCES, rows: 5, required: true, hint: `One a line, ${LINES} at most.` }),
-      modelField("sentences_model", "Embedder", ofKind("TEXT_EMBEDDER", "TEXT_IMAGE_EMBEDDER"), { prefer: "minilm" }),
+      text("sentences", "Sentences", {
+        value: SENTENCES,
+        rows: 5,
+        required: true,
+        hint: `One a line, ${LINES} at most.`,
+      }),
+      modelField("sentences_model", "Embedder", ofKind("TEXT_EMBEDDER", "TEXT_IMAGE_EMBEDDER"), {
+        prefer: "minilm",
+      }),
     ],
     run: async (given, at) => {
-      const lines = given.sentences.split("\n").map((each) => each.trim()).filter(Boolean).slice(0, LINES);
+      const lines = given.sentences
+        .split("\n")
+        .map((each) => each.trim())
+        .filter(Boolean)
+        .slice(0, LINES);
       const asked = { model: given.sentences_model, left: lines.map((each) => ({ text: each })) };
       const { scores, columns } = await call(`${EMBEDDING}/Similarity`, asked, at.signal);
       const rows = lines.map((_, i) => scores.slice(i * columns, (i + 1) * columns));

@@ -30,7 +30,10 @@ export function analogyCard() {
     ],
     run: async (given, at) => {
       const asked = {
-        model: given.analogy_model, positive: words(given.positive), negative: words(given.negative), limit: ROWS,
+        model: given.analogy_model,
+        positive: words(given.positive),
+        negative: words(given.negative),
+        limit: ROWS,
       };
       const found = (await call(`${EMBEDDING}/Analogy`, asked, at.signal)).neighbors ?? [];
       drawBars(list, found.map(entry));
@@ -50,7 +53,10 @@ export function neighborsCard() {
       const asked = { model: given.neighbors_model, word: given.word, limit: ROWS };
       const found = (await call(`${EMBEDDING}/Neighbors`, asked, at.signal)).neighbors ?? [];
       drawBars(list, found.map(entry));
-      return `Nearest: ${found.map((each) => each.word).slice(0, 3).join(", ")}.`;
+      return `Nearest: ${found
+        .map((each) => each.word)
+        .slice(0, 3)
+        .join(", ")}.`;
     },
   });
   return card("Neighbours", form, list);
@@ -60,19 +66,36 @@ export function pairsCard() {
   const list = bars(PAIRS, "How near the pairs are");
   const form = task({
     label: "Compare",
-    examples: [["horse", { pairs: "horse cow, horse ocean, horse rider" }], ["sea", { pairs: "sea ocean, sea ship, sea tea" }]],
+    examples: [
+      ["horse", { pairs: "horse cow, horse ocean, horse rider" }],
+      ["sea", { pairs: "sea ocean, sea ship, sea tea" }],
+    ],
     fields: [
-      text("pairs", "Pairs", { value: "horse cow, horse ocean, horse rider", required: true, hint: "Two words, a comma, two words …" }),
+      text("pairs", "Pairs", {
+        value: "horse cow, horse ocean, horse rider",
+        required: true,
+        hint: "Two words, a comma, two words …",
+      }),
       vectors("pairs_model"),
     ],
     run: async (given, at) => {
-      const pairs = given.pairs.split(",").map(words).filter((each) => each.length)
+      const pairs = given.pairs
+        .split(",")
+        .map(words)
+        .filter((each) => each.length)
         .map(([first, second = ""]) => ({ first, second }));
       const asked = { model: given.pairs_model, pairs };
       const found = (await call(`${EMBEDDING}/WordSimilarity`, asked, at.signal)).similarities ?? [];
-      drawBars(list, found.map(({ cosine = 0, dotProduct = 0 }, i) => ({
-        text: `${pairs[i].first} ${pairs[i].second}`, share: Math.max(0, cosine), title: `dot product ${figure(dotProduct)}`,
-      })).sort((a, b) => b.share - a.share));
+      drawBars(
+        list,
+        found
+          .map(({ cosine = 0, dotProduct = 0 }, i) => ({
+            text: `${pairs[i].first} ${pairs[i].second}`,
+            share: Math.max(0, cosine),
+            title: `dot product ${figure(dotProduct)}`,
+          }))
+          .sort((a, b) => b.share - a.share),
+      );
       return "Cosines of the pairs.";
     },
   });
@@ -80,5 +103,7 @@ export function pairsCard() {
 }
 
 const entry = ({ word, similarity = 0, rank = 0 }) => ({
-  text: word, share: Math.max(0, similarity), title: `${rank + 1}. commonest word, cosine ${figure(similarity)}`,
+  text: word,
+  share: Math.max(0, similarity),
+  title: `${rank + 1}. commonest word, cosine ${figure(similarity)}`,
 });
