@@ -29,7 +29,7 @@ PROTOS := $(shell find protos -name '*.proto')
 export PIP_CONSTRAINT := $(LOCK)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test test-slow test-gpu lint format protos client corpus lock clean \
+.PHONY: help setup run test test-slow test-gpu screenshots lint format protos client corpus lock clean \
 	bench-gateway bench-ngram bench-embed bench-lm bench-images eval-images bench-gan eval-gan bench-finetune eval-finetune freeze-protos
 
 help: ## Show this list
@@ -74,6 +74,9 @@ test-slow: setup ## Run the long suites
 
 test-gpu: setup ## Run the tests that need an accelerator
 	$(BIN)/python -m pytest -m gpu
+
+screenshots: setup ## Draw the README's pictures of the page anew (needs Chromium)
+	$(BIN)/python -m tests.clients.screenshots
 
 lint: setup ## ruff, mypy strict, buf (needs Node): the one definition of lint
 	$(BIN)/ruff check .

@@ -38,6 +38,7 @@ from gateway.models import ModelDirectory
 from gateway.openai import routes as openai
 from gateway.pipeline import Counted, Proceed, compose
 from gateway.routes.http import Fallback
+from gateway.routes.page import page
 from gateway.routes.rpc import RpcDoor
 from gateway.routes.status import public_status
 from gateway.settings import GatewaySettings, Listeners
@@ -128,6 +129,7 @@ async def _listening(
     server = _grpc_server(settings, doors, health_state)
     public = _public(
         [
+            *page(),
             *public_status(health_state),
             *openai.routes(methods, chain),
             *kserve.routes(core, answers, methods, chain),

@@ -82,7 +82,7 @@ def _addresses(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
     host = environ.get("PEQUOD_HOST", "127.0.0.1")
     rows = [
         ("gateway gRPC", f"{host}:{environ.get('PEQUOD_GATEWAY_PORT', '50051')}", "every service"),
-        ("gateway HTTP", _http_base(environ), "JSON, /healthz, /readyz"),
+        ("gateway HTTP", _http_base(environ), "the page, JSON, /healthz, /readyz"),
         ("gateway admin", f"http://{host}:{environ.get('PEQUOD_GATEWAY_ADMIN_PORT', '9050')}", "/metrics"),
     ]
     for service in SERVICES:

@@ -52,12 +52,18 @@ def form_refusal(request: Request) -> ServiceError | None:
     """Why to refuse what a web page may send anywhere without asking first: a form, or plain text.
 
     A page that says JSON makes its browser ask, and the gateway does not agree. Programs send
-    no Origin, and need no content type.
+    no Origin, and need no content type; the gateway's own page is no stranger.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if "origin" in request.headers and content_type != _JSON:
+    if _from_elsewhere(request) and content_type != _JSON:
         return unsupported(f"send content-type {_JSON}, not {content_type or 'none'}")
     return None
+
+
+def _from_elsewhere(request: Request) -> bool:
+    """Whether a page of another host sends it: no page can choose its Origin, nor the Host."""
+    origin = request.headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != request.headers.get("host")
 
 
 class Fallback:

@@ -304,6 +304,15 @@ async def test_a_web_page_cannot_post_a_form(door, backend):
     assert (await door.http.post(GENERATE, content=b"{}", headers=json_headers)).status_code == 200
 
 
+async def test_the_gateways_own_page_may(door):
+    host = door.http.base_url.netloc.decode()
+    for origin in (f"http://{host}", f"https://{host}"):  # whatever ends TLS before it
+        reply = await door.http.post(GENERATE, content=b"{}", headers={"origin": origin})
+        assert reply.status_code == 200
+    for origin in ("null", "", f"http://{host}.evil.example", "http://evil.example"):
+        assert (await door.http.post(GENERATE, content=b"{}", headers={"origin": origin})).status_code == 415
+
+
 @pytest.mark.parametrize("headers", [{"x-timeout-seconds": "0.2"}, {"grpc-timeout": "200m"}])
 async def test_a_callers_time_limit_holds(door, backend, headers):
     cancelled = asyncio.Event()
