@@ -93,7 +93,7 @@ def visiting(base: str, width: int = 1280, height: int = 900, **context: object)
 
 
 def run(card: Locator, label: str, timeout: float = WAIT) -> None:
-    """Click a form's button and wait until it has ended, so many ms; fails where it reports something wrong."""
+    """Click a form's button and wait until it has ended, so many ms; fails where it reports an error."""
     form = card.locator("form").filter(has=card.page.get_by_role("button", name=label, exact=True))
     form.get_by_role("button", name=label, exact=True).click()
     expect(form).to_have_attribute("aria-busy", "false", timeout=timeout)
