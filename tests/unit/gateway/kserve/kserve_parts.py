@@ -235,3 +235,17 @@ def arrays(reply):
 def in_bytes(*values):
     """A BYTES tensor as it travels."""
     return b"".join(len(value).to_bytes(4, "little") + value for value in values)
+
+
+async def post(door, path, body, **headers):
+    """Status and JSON of a reply; ``_`` in headers' names for ``-``."""
+    reply = await door.http.post(
+        path, json=body, headers={k.replace("_", "-"): v for k, v in headers.items()}
+    )
+    return reply.status_code, reply.json()
+
+
+async def conversation(stub, *requests, metadata=()):
+    """Every reply of a stream."""
+    call = stub.ModelStreamInfer(iter(requests), metadata=metadata)
+    return [reply async for reply in call]
