@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from gateway.app import running
 from gateway.methods import method_table
 from gateway.settings import GatewaySettings, Listeners, Policy
+from pequod_client.sent_status import SentStatus
 from services.common.catalogue import ServiceEntry
 from services.common.metrics import Metrics
 from services.common.rpc import status
@@ -203,6 +204,15 @@ async def gateway(wait=True, policy=None, settings=None, **addresses):
             if wait:
                 await started.until(*[True for members in where.values() for _ in members])
             yield started
+
+
+async def replies(call):
+    """Every reply of a stream. A refusal comes as it was sent, whatever grpc.aio makes of it."""
+    sent = SentStatus(call)
+    try:
+        return [message async for message in call]
+    except grpc.aio.AioRpcError as error:
+        raise sent.instead_of(error) from None
 
 
 def details(error):

@@ -49,10 +49,6 @@ async def naming(call):
     return caught.value
 
 
-async def replies(call):
-    return [message async for message in call]
-
-
 async def one_message():
     yield b"x"
 

@@ -19,7 +19,6 @@ from gateway.principal import Group
 from pequod.finetune.v1 import UploadDatasetRequest
 from pequod.sampler.v1 import GenerateRequest
 from pequod.tokenizer.v1 import EmbedStreamRequest
-from pequod_client.sent_status import SentStatus
 from services.common.catalogue import SERVICES
 from services.common.errors import Code, Reason, ServiceError
 
@@ -152,11 +151,7 @@ async def test_a_streams_first_message_names_its_model_and_goes_onward(door, bac
     async def bulk(model):
         first = EmbedStreamRequest(model=model).SerializeToString()
         call = door.stub(EMBED_STREAM)(iter([first, b"\x12\x00"]), metadata=bearer(text))
-        sent = SentStatus(call)
-        try:
-            return first, [message async for message in call]
-        except grpc.aio.AioRpcError as error:
-            raise sent.instead_of(error) from None
+        return first, await replies(call)
 
     first, replies = await bulk("minilm")
     assert replies == [first, b"\x12\x00"]
