@@ -24,6 +24,7 @@ from tests.unit.gateway.fakes import (
     details,
     gateway,
     reason,
+    replies,
 )
 
 DRAINING = ServiceError(Code.UNAVAILABLE, Reason.DRAINING, "going away")

@@ -19,6 +19,7 @@ from tests.unit.gateway.fakes import (
     details,
     gateway,
     reason,
+    replies,
 )
 
 BYTES = b"\x12\x05hello"
