@@ -40,8 +40,11 @@ def main() -> None:
         _take(url, folder, names)
         FOLDER.mkdir(exist_ok=True)
         for each in names:
-            image = _phones(folder) if each == PHONE else Image.open(folder / f"{each}.png")
-            _small(image).replace(FOLDER / f"{each}.png")
+            if each == PHONE:
+                _small(_phones(folder)).replace(FOLDER / f"{PHONE}.png")
+                continue
+            for path in folder.glob(f"{each}*.png"):  # long ones are in parts
+                _small(Image.open(path)).replace(FOLDER / path.name)
 
 
 def _take(url: str, folder: Path, names: Sequence[str]) -> None:

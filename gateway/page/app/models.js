@@ -4,6 +4,7 @@ import { call, MODELS } from "./api.js";
 import { choice, control, refill } from "./fields.js";
 
 const CHANGED = "models-changed";
+const UNLISTED = "data-unlisted";
 let asked = null;
 
 /** All models. Throws Problem. */
@@ -33,6 +34,12 @@ export function modelField(name, label, fits, { first = [], prefer = "", hint = 
   const field = choice(name, label, first, { hint });
   const select = control(field);
   let known = [];
+  let listed = "";
+  const mark = () =>
+    select.toggleAttribute(
+      UNLISTED,
+      ![...first.map(([key]) => key), ...known.map(reference)].includes(select.value),
+    );
   const tell = () => then(known.find((each) => reference(each) === select.value));
   const load = async () => {
     try {
@@ -49,16 +56,29 @@ export function modelField(name, label, fits, { first = [], prefer = "", hint = 
     const chosen = select.dataset.chosen ?? options[0]?.[0] ?? "";
     const kept = options.some(([key]) => key === chosen) ? [] : [[chosen, chosen]];
     refill(select, [...options, ...kept], chosen);
+    mark();
     tell();
+    const now = options.join();
+    if (now !== listed) select.dispatchEvent(new Event("listed", { bubbles: true }));
+    listed = now;
   };
   select.addEventListener("input", () => {
     select.dataset.chosen = select.value;
+    mark();
     tell();
   });
+  mark();
   document.addEventListener(CHANGED, load);
   load();
   return field;
 }
+
+/**
+ * Whether a form may run by itself: it is filled in, and with models that are listed. A link can name any
+ * model there is, and what that makes the platform fetch is for the reader to decide. Fields tell by the
+ * event "listed" when their list is another one.
+ */
+export const ready = (form) => form.checkValidity() && !form.querySelector(`select[${UNLISTED}]`);
 
 /** Whether a model is of a kind, as the API calls it without its prefix. */
 export const ofKind =

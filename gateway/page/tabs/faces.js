@@ -3,7 +3,7 @@
 import { call, GAN } from "../app/api.js";
 import { button, card, h, pictureUrl, time } from "../app/dom.js";
 import { control, more, number, slider } from "../app/fields.js";
-import { modelField, models, ofKind } from "../app/models.js";
+import { modelField, ofKind, ready } from "../app/models.js";
 import { task } from "../app/task.js";
 import { saved, slot } from "../parts/picture.js";
 import { attributeFields, stated } from "./faces/attributes.js";
@@ -87,9 +87,9 @@ function dailyCard(face) {
     form.requestSubmit();
   });
   form.querySelector(".runs").prepend(another);
-  models()
-    .catch(() => {})
-    .then(() => form.requestSubmit()); // not before the form knows its model
+  form.addEventListener("listed", () => {
+    if (ready(form)) form.requestSubmit();
+  });
   return card(
     "This person does not exist",
     h(

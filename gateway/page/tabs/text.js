@@ -3,7 +3,7 @@
 import { stream, SAMPLER } from "../app/api.js";
 import { card, h, settled, time } from "../app/dom.js";
 import { control, more, number, slider, text, tick, values } from "../app/fields.js";
-import { adapterOf, modelField, ofKind } from "../app/models.js";
+import { adapterOf, modelField, ofKind, ready } from "../app/models.js";
 import { task } from "../app/task.js";
 import { add, begin, written } from "../parts/written.js";
 import { chatCard } from "./text/chat.js";
@@ -63,13 +63,14 @@ export function textTab() {
   });
   const refresh = settled((signal) => look(sides, wishes(values(form)), signal));
   continuing.look = settled((signal) => look(sides, continuing.wishes, signal), 150);
-  form.addEventListener("input", () => {
-    if (form.checkValidity()) refresh();
-  });
+  const follow = () => {
+    if (ready(form)) refresh();
+  };
+  form.addEventListener("input", follow);
+  form.addEventListener("listed", follow);
   for (const [name, each] of Object.entries(sides)) {
     each.next.pick = (piece) => pick(control(form, "prompt"), piece, name);
   }
-  refresh();
   return [
     h("h2", {}, "Text"),
     h(

@@ -91,13 +91,18 @@ _PARTS = {"text": ".written", "image": ".grid", "faces": ".slot.large"}
 """What a telephone shows of a tab, where it is not its beginning."""
 
 
+_SECOND = {"faces": "Look for a face"}
+"""Of a tab that is long: the part with which a second picture begins."""
+
+
 def main(url: str, folder: str, *names: str) -> None:
     """A picture of the whole of each tab named; of PHONE what a telephone shows of some."""
     with visiting(url, WIDTH, 900, reduced_motion="reduce") as visit:
         for name in names:
             if name != PHONE:
                 PREPARED[name](visit)
-                _take(visit, Path(folder) / f"{name}.png", full_page=True)
+                _rest(visit)
+                _take(visit, Path(folder), name)
     if PHONE in names:
         with visiting(url, PHONE_WIDTH, PHONE_HEIGHT, reduced_motion="reduce") as visit:
             for name in HANDHELD:
@@ -106,13 +111,28 @@ def main(url: str, folder: str, *names: str) -> None:
                     visit.panel(name).locator(part).first.evaluate(
                         "each => each.scrollIntoView({ block: 'center' })"
                     )
-                _take(visit, Path(folder) / f"{PHONE}-{name}.png", full_page=False)
+                _rest(visit)
+                visit.page.screenshot(path=Path(folder) / f"{PHONE}-{name}.png")
 
 
-def _take(visit: Visit, path: Path, full_page: bool) -> None:
+def _rest(visit: Visit) -> None:
+    """Bars come to rest, nothing is pointed at."""
     visit.page.mouse.move(0, 0)
-    visit.page.wait_for_timeout(500)  # bars come to rest
-    visit.page.screenshot(path=path, full_page=full_page)
+    visit.page.wait_for_timeout(500)
+
+
+def _take(visit: Visit, folder: Path, name: str) -> None:
+    height = visit.page.evaluate("document.documentElement.scrollHeight")
+    ends = [height]
+    if name in _SECOND:
+        top = visit.card(_SECOND[name]).evaluate("each => each.getBoundingClientRect().top + scrollY")
+        ends.insert(0, top - 10)
+    begin = 0.0
+    for number, end in enumerate(ends, 1):
+        path = folder / (f"{name}.png" if number == 1 else f"{name}-{number}.png")
+        clip = {"x": 0, "y": begin, "width": WIDTH, "height": end - begin}
+        visit.page.screenshot(path=path, full_page=True, clip=clip)
+        begin = end
 
 
 if __name__ == "__main__":

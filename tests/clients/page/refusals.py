@@ -26,6 +26,7 @@ ANSWERS = [
 def refusals(url: str) -> None:
     """Of the platform, of things between, of nobody; none of them leaves the page busy."""
     with visiting(url) as visit:
+        _links_run_nothing(visit)
         _beside_the_field(visit)
         _unknown_model(visit)
         _in_a_sentence(visit)
@@ -33,6 +34,18 @@ def refusals(url: str) -> None:
         _no_answer(visit)
         _broken_stream(visit)
         assert visit.complaints()  # the browser tells of each HTTP status
+
+
+def _links_run_nothing(visit: Visit) -> None:
+    """A model that is not there yet, which a link names, is asked for by a click and not before."""
+    panel = visit.open("text?model=hf:nobody/none&prompt=a")
+    expect(panel.get_by_label("Transformer", exact=True)).to_have_value("hf:nobody/none")
+    expect(panel.get_by_label("Beside it")).to_have_value("moby-ngram")  # lists are here
+    visit.page.wait_for_timeout(1000)
+    assert not visit.asked("NextTokens")
+    panel.get_by_label("Transformer", exact=True).select_option("storyteller")
+    expect(visit.card("Transformer").locator(".bar-row").first).to_be_visible()
+    assert {each["model"] for each in visit.asked("NextTokens")} == {"storyteller", "moby-ngram"}
 
 
 def _beside_the_field(visit: Visit) -> None:

@@ -94,6 +94,7 @@ def _unbounded(visit: Visit, panel: Locator) -> None:
 def _no_template(visit: Visit) -> None:
     """The model's own refusal stands beside the form; the conversation stays empty."""
     chat = visit.card("Chat")
+    chat.get_by_label("Model").select_option("storyteller")
     chat.get_by_role("button", name="Say it").click()
     expect(chat.get_by_role("alert").filter(has_text="has no chat template")).to_be_visible()
     expect(chat.locator(".chat p")).to_have_count(0)

@@ -2,6 +2,7 @@
 
 import { call, GAN } from "../../app/api.js";
 import { pictureUrl } from "../../app/dom.js";
+import { models, ofKind, reference } from "../../app/models.js";
 import { blobOf } from "../../parts/picture.js";
 
 const SEED = 6;
@@ -25,22 +26,19 @@ const ANSWERS = [
 
 /** One face in several surroundings and moods, as PNG files. */
 export async function faceViews(signal) {
-  const views = await Promise.all(
-    VIEWS.map(([direction, amount]) =>
-      call(
-        `${GAN}/Edit`,
-        {
-          origin: { seed: SEED },
-          edits: [{ direction, amount }],
-          options: { truncationPsi: 0.7 },
-        },
-        signal,
-      ),
-    ),
-  );
-  return views.map(
-    ({ image }, i) => new File([blobOf(pictureUrl(image.image))], `view-${i + 1}.png`, { type: "image/png" }),
-  );
+  const gan = (await models()).find(ofKind("GAN"));
+  const common = {
+    model: gan && reference(gan),
+    origin: { seed: SEED },
+    options: { truncationPsi: 0.7 },
+  };
+  const edited = ([direction, amount]) =>
+    call(`${GAN}/Edit`, { ...common, edits: [{ direction, amount }] }, signal);
+  const views = await Promise.all(VIEWS.map(edited));
+  return views.map(({ image }, i) => {
+    const content = blobOf(pictureUrl(image.image));
+    return new File([content], `view-${i + 1}.png`, { type: "image/png" });
+  });
 }
 
 /** Documents that all speak of the same, as a file of JSON lines. */

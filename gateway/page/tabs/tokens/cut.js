@@ -2,8 +2,8 @@
 
 import { call, TOKENIZER } from "../../app/api.js";
 import { card, h, settled } from "../../app/dom.js";
-import { text, values } from "../../app/fields.js";
-import { modelField, ofKind } from "../../app/models.js";
+import { text } from "../../app/fields.js";
+import { modelField, ofKind, ready } from "../../app/models.js";
 import { task } from "../../app/task.js";
 import { visible } from "../../parts/bars.js";
 
@@ -33,10 +33,10 @@ export function cutCard() {
       ).then((counts) => `${counts.join(" and ")} tokens.`),
   });
   const live = settled(() => {
-    if (form.checkValidity() && values(form).cut) form.requestSubmit();
+    if (ready(form)) form.requestSubmit();
   }, 400);
   form.addEventListener("input", live);
-  live();
+  form.addEventListener("listed", live);
   return card(
     "What a model reads",
     h("div", { class: "split" }, form, h("div", { class: "stack" }, ...sides.map((each) => each.element))),
