@@ -12,6 +12,7 @@ apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
   name: pequod
+  namespace: pequod
 spec:
   groups:
 """
