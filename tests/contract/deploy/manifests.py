@@ -82,6 +82,16 @@ def environment(objects: tuple[Manifest, ...], container: Manifest) -> dict[str,
     return found | {each["name"]: each.get("value") for each in container.get("env", [])}
 
 
+def matches(selector: Manifest, labels: dict[str, str]) -> bool:
+    """Whether a selector of labels takes these."""
+    wanted = selector.get("matchLabels", {})
+    expressions = selector.get("matchExpressions", [])
+    assert all(each["operator"] == "In" for each in expressions), "the only operator that is used"
+    return wanted.items() <= labels.items() and all(
+        labels.get(each["key"]) in each["values"] for each in expressions
+    )
+
+
 def read_by(process: str) -> dict[str, Any]:
     """The default of every variable that a process reads, from its settings classes."""
     found: dict[str, Any] = {}

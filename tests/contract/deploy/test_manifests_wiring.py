@@ -12,6 +12,7 @@ from tests.contract.deploy.manifests import (
     OVERLAYS,
     PROCESSES,
     containers,
+    matches,
     named,
     of_kind,
     pods,
@@ -28,16 +29,6 @@ YOURS = {"pequod-finetune", "pequod-objects", "hub", "tls"}
 @pytest.fixture(params=OVERLAYS)
 def manifests(request):
     return rendered(request.param)
-
-
-def matches(selector, labels):
-    """Whether a selector of labels takes these."""
-    wanted = selector.get("matchLabels", {})
-    expressions = selector.get("matchExpressions", [])
-    assert all(each["operator"] == "In" for each in expressions), "the only operator that is used"
-    return wanted.items() <= labels.items() and all(
-        labels.get(each["key"]) in each["values"] for each in expressions
-    )
 
 
 def test_every_process_is_deployed(manifests):
