@@ -26,7 +26,7 @@ _logger = logging.getLogger("pequod.store")
 
 
 async def fill(store: ModelStore, references: Sequence[str]) -> None:
-    """Have the files of every reference on this machine. Raises ServiceError naming the one that cannot be."""
+    """Have the files of every reference on this machine. Raises ServiceError for one that cannot be had."""
     for reference in references:
         progress = _Progress(reference)
         version = await store.resolve(reference, progress)

@@ -1,4 +1,4 @@
-"""Prometheus' rules: well formed, true on made-up series, asking for what is exported, each with its runbook."""
+"""Rules of Prometheus: well formed, true on made-up series, asking for what is exported, in the runbook."""
 
 from __future__ import annotations
 
