@@ -147,6 +147,18 @@ GATEWAY = Dashboard(
                 ),
                 Panel("Refused, by reason", "reqps", per_second("pequod_rejected_total", "", "reason")),
                 Panel("Refused, by service", "reqps", per_second("pequod_rejected_total", "", "service")),
+                Panel(
+                    "Calls that a service gets at a time",
+                    "short",
+                    (("sum by (service) (pequod_places)", "{{service}}"),),
+                    "As found out from the waiting times that it reports.",
+                ),
+                Panel(
+                    "Usage not in the database yet",
+                    "short",
+                    (("sum by (instance) (pequod_usage_pending)", "{{instance}}"),),
+                    "Records.",
+                ),
             ],
         ),
         process("gateway"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import ssl
 import subprocess
@@ -12,9 +11,6 @@ import urllib.request
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pequod.sampler.v1 import (
@@ -27,34 +23,9 @@ from pequod.sampler.v1 import (
 from tests.clients.environment import programs
 from tests.contract.deploy.manifests import K8S
 from tests.e2e.conftest import free_ports
+from tests.unit.common.certificates import Authority
 
 CONFIGURATION = K8S / "components/envoy"
-
-
-def certificate(folder):
-    """A key and a certificate for localhost, as the Secret tls holds them; returns the certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = made.public_bytes(serialization.Encoding.PEM)
-    (folder / "tls.crt").write_bytes(pem)
-    (folder / "tls.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return pem
 
 
 class Envoy:
@@ -62,7 +33,9 @@ class Envoy:
 
     def __init__(self, folder, platform):
         self.folder = folder
-        self.certificate = certificate(folder)
+        authority = Authority()
+        authority.issue().write(folder, "tls")
+        self.authorities = authority.certificate
         self.public, self.side, self.admin = free_ports(3)
         replaced = {
             "gateway-pods": "127.0.0.1",
@@ -85,7 +58,7 @@ class Envoy:
 
     def get(self, path, port=None, body=None):
         """Status and text of an answer; by TLS, except from the side port."""
-        trusted = ssl.create_default_context(cadata=self.certificate.decode())
+        trusted = ssl.create_default_context(cadata=self.authorities.decode())
         base = f"https://localhost:{self.public}" if port is None else f"http://127.0.0.1:{port}"
         data = None if body is None else json.dumps(body).encode()
         asked = urllib.request.Request(
@@ -137,7 +110,7 @@ def test_the_real_envoy_takes_the_configuration(tmp_path, platform):
 
 
 def test_grpc_passes_by_tls_unary_and_as_a_stream(envoy):
-    credentials = grpc.ssl_channel_credentials(envoy.certificate)
+    credentials = grpc.ssl_channel_credentials(envoy.authorities)
     given = {
         "model": "moby-ngram",
         "prompt": "THE ",

@@ -7,6 +7,7 @@ import functools
 import importlib
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,20 @@ import yaml
 import gateway.settings
 from services.common.catalogue import SERVICES, entry
 from services.common.rpc.server import ServerSettings
+from services.common.rpc.tls import TlsSettings
 from services.common.settings import variables
 from services.common.threads import ThreadSettings
 
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "deploy/k8s"
-OVERLAYS = sorted(path.name for path in (K8S / "overlays").iterdir())
+TOGETHER = "together"
+"""What stands for an overlay of one's own: GPUs, KEDA, Envoy, a database, a bucket, Kueue and the rest."""
+OVERLAYS = [*sorted(path.name for path in (K8S / "overlays").iterdir()), TOGETHER]
 COMPONENTS = sorted(path.name for path in (K8S / "components").iterdir())
-PROCESSES = ("gateway", *(service.name for service in SERVICES))
+OTHERWISE = {"hpa-light", "hpa-heavy"}
+"""Components in whose place another one is chosen for it."""
+SERVICE_NAMES = tuple(service.name for service in SERVICES)
+PROCESSES = ("gateway", *SERVICE_NAMES)
 NAME = "app.kubernetes.io/name"
 
 Manifest = dict[str, Any]
@@ -33,7 +40,24 @@ Manifest = dict[str, Any]
 @functools.cache
 def rendered(overlay: str) -> tuple[Manifest, ...]:
     """Every object of an overlay."""
-    return built(K8S / "overlays" / overlay)
+    if overlay != TOGETHER:
+        return built(K8S / "overlays" / overlay)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "k8s").symlink_to(K8S)
+        mine = Path(folder) / "mine"
+        mine.mkdir()
+        chosen = [name for name in COMPONENTS if name not in OTHERWISE]
+        (mine / "kustomization.yaml").write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "kustomize.config.k8s.io/v1beta1",
+                    "kind": "Kustomization",
+                    "resources": ["../k8s/base"],
+                    "components": [f"../k8s/components/{name}" for name in chosen],
+                }
+            )
+        )
+        return built(mine)
 
 
 def built(folder: Path) -> tuple[Manifest, ...]:
@@ -102,18 +126,15 @@ def read_by(process: str) -> dict[str, Any]:
 
 
 def classes_of(process: str) -> Iterator[tuple[type, str]]:
-    """Settings classes, each with the service whose name it puts into its variables."""
+    """Settings classes, each with what it puts into the names of its variables."""
     if process == "gateway":
         for cls in _settings_in(gateway.settings):
             per_service = cls is gateway.settings.Addresses
-            yield from ((cls, service.name) for service in SERVICES[: len(SERVICES) if per_service else 1])
+            yield from ((cls, name) for name in (SERVICE_NAMES if per_service else ("gateway",)))
         return
-    for cls in (
-        ServerSettings,
-        ThreadSettings,
-        *_settings_in(importlib.import_module(f"services.{process}.__main__")),
-    ):
-        yield cls, process
+    own = _settings_in(importlib.import_module(f"services.{process}.__main__"))
+    yield from ((cls, process) for cls in (ServerSettings, ThreadSettings, *own))
+    yield TlsSettings, "services"
 
 
 def _settings_in(module: Any) -> Iterator[type]:

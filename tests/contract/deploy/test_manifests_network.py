@@ -143,7 +143,7 @@ def test_to_the_outside_only_names_and_what_a_process_needs(manifests):
     expected = dns | {("finetune", "addresses", 443)}
     if any("s3://" in str(each.get("data")) for each in of_kind(manifests, "ConfigMap")):
         expected |= {(name, "addresses", port) for name in SERVICES for port in (443, 9000)}
-        expected.add(("finetune", "addresses", 5432))
+        expected |= {(name, "addresses", 5432) for name in ("gateway", "finetune")}
     if of_kind(manifests, "LocalQueue"):
         expected |= {("finetune", ANYWHERE, port) for port in (443, 6443)}
     assert outward == expected

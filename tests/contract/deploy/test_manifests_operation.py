@@ -14,6 +14,7 @@ from services.finetune.orchestrator import orchestrator
 from tests.contract.deploy.manifests import (
     OVERLAYS,
     PROCESSES,
+    TOGETHER,
     all_variables,
     classes_of,
     containers,
@@ -65,7 +66,8 @@ def test_every_value_is_one_that_the_setting_takes(manifests):
         environ = environment(manifests, server(pods(manifests)[name]))
         known = {key: value for key, value in environ.items() if value is not None}
         settings = from_environment(ProcessSettings, known, name)
-        assert (settings.host, settings.insecure) == ("0.0.0.0", True)
+        guarded = name == "gateway" or "PEQUOD_SERVICES_TLS_CLIENT_CA" in known
+        assert (settings.host, settings.insecure) == ("0.0.0.0", not guarded)
         for cls, about in classes_of(name):
             from_environment(cls, known, about)
 
@@ -118,14 +120,14 @@ def test_envoy_sleeps_before_it_ends():
     assert template["spec"]["terminationGracePeriodSeconds"] > asleep + MARGIN
 
 
-def test_updates_take_no_replica_away_except_where_a_gpu_is_one_of_few(manifests):
+def test_updates_take_no_replica_away_except_where_gpus_are_few(manifests):
     for deployment in of_kind(manifests, "Deployment"):
         name, strategy = deployment["metadata"]["name"], deployment["spec"]["strategy"]
         if strategy["type"] == "Recreate":
             assert name == "finetune"
             continue
         limits = server(deployment["spec"]["template"])["resources"]["limits"]
-        rolling = (0, 1) if "nvidia.com/gpu" in limits else (1, 0)
+        rolling = (0, 1) if "nvidia.com/gpu" in limits or name == "finetune" else (1, 0)
         found = strategy["rollingUpdate"]
         assert (found["maxSurge"], found["maxUnavailable"]) == rolling, name
 
@@ -146,13 +148,13 @@ def test_memory_is_asked_for_in_full_and_the_models_fit(manifests):
         assert budget + tmpfs + 2**29 <= limit, name
 
 
-def test_gpus_are_asked_for_by_the_gpu_overlay_alone(manifests):
+def test_gpus_are_asked_for_by_the_gpu_component_alone(manifests):
     with_gpu = {
         name
         for name, template in pods(manifests).items()
         if server(template)["resources"]["limits"].get("nvidia.com/gpu") == "1"
     }
-    is_gpu = manifests is rendered("gpu")
+    is_gpu = manifests in (rendered("gpu"), rendered(TOGETHER))
     assert with_gpu == ({"sampler", "diffusion", "finetune"} if is_gpu else set())
     for name, template in pods(manifests).items():
         assert ("-cuda@" in server(template)["image"]) is (name in with_gpu)
@@ -181,9 +183,11 @@ def test_containers_are_hardened(manifests):
 
 def folder_of(value):
     """Where a setting leads to on disk; None for an object store or a database server."""
+    if value is None:  # of a Secret
+        return None
     if value.startswith("sqlite:///"):
         return Path(value.removeprefix("sqlite:///")).parent
-    return None if "://" in value else Path(value)
+    return None if not value or "://" in value else Path(value)
 
 
 def test_every_folder_that_a_process_uses_is_a_volume(manifests):
@@ -201,7 +205,10 @@ def test_every_folder_that_a_process_uses_is_a_volume(manifests):
             folder = folder_of(environ[variable])
             if folder is not None:
                 (read_only,) = [is_so for mount, is_so in mounts if folder.is_relative_to(mount)]
-                assert read_only is (variable == "PEQUOD_STORE" and name in PRELOADED), f"{name}: {variable}"
+                given = (variable == "PEQUOD_STORE" and name in PRELOADED) or variable.startswith(
+                    "PEQUOD_KEYS_"
+                )
+                assert read_only is given, f"{name}: {variable}"
 
 
 def test_models_are_read_only_and_fetched_before_a_service_starts(manifests):

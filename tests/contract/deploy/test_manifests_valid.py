@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.contract.deploy.crds import SPECS
-from tests.contract.deploy.manifests import COMPONENTS, K8S, OVERLAYS, built, of_kind, rendered
+from tests.contract.deploy.manifests import COMPONENTS, K8S, OVERLAYS, of_kind, rendered
 
 KUBERNETES = ("1.31", "1.37")
 """The oldest version that has all we use, and the newest whose schemas are known."""
@@ -73,29 +73,5 @@ def test_every_component_is_in_an_overlay_or_explained():
         for file in [*K8S.glob("overlays/*/kustomization.yaml"), *K8S.glob("components/*/kustomization.yaml")]
         for path in yaml.safe_load(file.read_text()).get("components", [])
     }
-    assert set(COMPONENTS) - used == {"hub"}, (
-        "of one's own choice: whether services may fetch from the internet"
-    )
-
-
-def test_components_can_be_put_together(tmp_path):
-    """As somebody would who has GPUs, KEDA, Envoy, a database, a bucket and Kueue."""
-    chosen = ["hpa-gateway", "keda", "monitoring", "routes", "envoy", "gpu", "hub", "postgres-s3", "kueue"]
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    (tmp_path / "k8s").symlink_to(K8S)
-    (folder / "kustomization.yaml").write_text(
-        yaml.safe_dump(
-            {
-                "apiVersion": "kustomize.config.k8s.io/v1beta1",
-                "kind": "Kustomization",
-                "resources": ["../k8s/base"],
-                "components": [f"../k8s/components/{name}" for name in chosen],
-            }
-        )
-    )
-    manifests = built(folder)
-    assert len(of_kind(manifests, "ScaledObject")) == 4
-    for manifest in manifests:
-        if not is_custom(manifest):
-            kubernetes_validate.validate(manifest, KUBERNETES[-1], strict=True)
+    # Of one's own choice: whether services fetch from the internet, whether they show certificates.
+    assert set(COMPONENTS) - used == {"hub", "mtls"}

@@ -22,7 +22,16 @@ from tests.contract.deploy.manifests import (
 
 DIGEST = re.compile(r"^[a-z0-9.-]+(/[a-z0-9-]+)+@sha256:[0-9a-f]{64}$")
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
-YOURS = {"pequod-finetune", "pequod-objects", "hub", "tls"}
+YOURS = {
+    "keys",
+    "pequod-finetune",
+    "pequod-objects",
+    "pequod-usage",
+    "hub",
+    "tls",
+    "services-tls",
+    "gateway-tls",
+}
 """Secrets that whoever installs it makes; each is named where it is used."""
 
 
