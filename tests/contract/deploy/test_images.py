@@ -95,7 +95,7 @@ def test_every_process_has_an_image_that_runs_it(process):
     assert "USER 10001:10001" in text
     (exposed,) = re.findall(r"^EXPOSE (.*)$", text, re.MULTILINE)
     assert set(map(int, exposed.split())) == set(default_ports(process).values())
-    assert ("/app/models" in text) is (process != "gateway")
+    assert ("COPY --from=prepared /app/models" in text) is (process != "gateway")
     user = pods(rendered("cpu"))[process]["spec"]["securityContext"]["runAsUser"]
     assert f"USER {user}:" in text
 
