@@ -100,7 +100,7 @@ def running(request, tmp_path, python_of):
         "PEQUOD_CACHE": str(tmp_path / "cache"),
         "PEQUOD_KEYS_FILE": "",
         "PEQUOD_AUDIT_FILE": "",
-        "PEQUOD_USAGE_DATABASE_URL": "",
+        "PEQUOD_GATEWAY_DATABASE_URL": "",
     }
     module = process if process == "gateway" else f"services.{process}"
     with (tmp_path / "log").open("wb") as log:

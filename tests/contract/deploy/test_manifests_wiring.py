@@ -26,7 +26,7 @@ YOURS = {
     "keys",
     "pequod-finetune",
     "pequod-objects",
-    "pequod-usage",
+    "pequod-gateway",
     "hub",
     "tls",
     "services-tls",
