@@ -50,12 +50,13 @@ class Named:
         address: str,
         pool: Pool,
         credentials: grpc.ChannelCredentials | None = None,
-        lookup: Lookup = lookup,
+        resolver: Lookup | None = None,
     ) -> None:
+        """``resolver``: in place of the system's."""
         self._host, _, self._port = address.rpartition(":")
         self._pool = pool
         self._credentials = credentials
-        self._lookup = lookup
+        self._lookup = resolver or lookup
         self._members: dict[str, Backend] = {}
         self._lost = False
 
