@@ -29,7 +29,7 @@ OVERVIEW = Dashboard(
                 Panel(
                     "Services with a healthy replica",
                     "short",
-                    (("sum(max by (service) (pequod_backend_up))", ""),),
+                    (("sum(max by (service) (pequod_service_up))", ""),),
                     is_number=True,
                 ),
                 Panel(

@@ -35,6 +35,7 @@ class Pool:
         self._turn = 0
         self._changed: Callable[[], None] | None = None
         self._watchers: dict[Backend, asyncio.Task[None]] = {}
+        metrics.service_up.labels(service).set_function(lambda: float(self.healthy))
         for backend in backends:
             self.join(backend)
 

@@ -115,6 +115,19 @@ async def test_others_of_the_pool_are_left_alone():
     await pool.close()
 
 
+async def test_a_service_without_any_replica_is_told_of(pool):
+    """Else nobody would be alarmed where no name leads anywhere."""
+
+    def up():
+        return pool._metrics.registry.get_sample_value("pequod_service_up", {"service": "sampler"})
+
+    assert up() == 0
+    await Named("sampler:50062", pool, resolver=Resolver("10.0.0.1")).look()
+    assert up() == 0
+    pool.backends[0].serving = True
+    assert up() == 1
+
+
 async def test_a_gateway_finds_its_backends_by_name():
     async with (
         backends(FakeBackend()) as (backend,),
