@@ -10,7 +10,7 @@ import pytest
 from gateway.upstream.names import LOOK_SECONDS
 from services.common.rpc.process import ProcessSettings
 from services.common.settings import from_environment
-from services.finetune.orchestrator import orchestrator
+from services.finetune.orchestrator.tending import GRACE
 from tests.contract.deploy.manifests import (
     OVERLAYS,
     PROCESSES,
@@ -101,7 +101,7 @@ def test_an_ending_pod_has_the_time_that_its_process_takes(manifests):
         environ = environment(manifests, server(template))
         takes = float(environ["PEQUOD_DRAIN_SECONDS"]) + float(environ["PEQUOD_GRACE_SECONDS"])
         if name == "finetune":
-            takes += orchestrator._GRACE  # its workers write checkpoints
+            takes += GRACE  # its workers write checkpoints
         assert template["spec"]["terminationGracePeriodSeconds"] > takes + MARGIN
 
 
@@ -209,6 +209,25 @@ def test_every_folder_that_a_process_uses_is_a_volume(manifests):
                     "PEQUOD_KEYS_"
                 )
                 assert read_only is given, f"{name}: {variable}"
+
+
+def test_jobs_on_kubernetes_run_the_services_own_image_and_share_its_folder():
+    for overlay in ("kueue", TOGETHER):
+        manifests = rendered(overlay)
+        template = pods(manifests)["finetune"]
+        environ = environment(manifests, server(template))
+        assert environ["PEQUOD_FINETUNE_KUBERNETES_IMAGE"] == server(template)["image"]
+        (queue,) = of_kind(manifests, "LocalQueue")
+        assert environ["PEQUOD_FINETUNE_KUBERNETES_QUEUE"] == queue["metadata"]["name"]
+        claim = environ["PEQUOD_FINETUNE_KUBERNETES_CLAIM"]
+        (volume,) = [
+            each["name"]
+            for each in template["spec"]["volumes"]
+            if each.get("persistentVolumeClaim", {}).get("claimName") == claim
+        ]
+        mounts = {each["name"]: each["mountPath"] for each in server(template)["volumeMounts"]}
+        assert mounts[volume] == environ["PEQUOD_FINETUNE_WORK"], "workers mount all of it as their folder"
+        assert named(manifests, "PersistentVolumeClaim", claim)["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
 def test_models_are_read_only_and_fetched_before_a_service_starts(manifests):

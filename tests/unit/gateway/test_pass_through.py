@@ -94,7 +94,7 @@ async def test_metadata_crosses_in_both_directions(door, backend, path):
         await context.send_initial_metadata(
             (("x-accepted", "1"), ("x-first", "a"), ("x-bytes-bin", b"\x00\xff"))
         )
-        context.set_trailing_metadata((("x-last", "z"), ("pequod-gateway-bin", b"\x08\x01")))
+        context.set_trailing_metadata((("x-last", "z"), ("pequod-usage-bin", b"\x08\x01")))
         if path == GENERATE:
             return b""
         await context.write(b"")
@@ -106,7 +106,7 @@ async def test_metadata_crosses_in_both_directions(door, backend, path):
         ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
         ("x-pequod-tenant", "forged"),
         ("x-accepted", "1"),
-        ("pequod-gateway-bin", b"forged"),
+        ("pequod-usage-bin", b"forged"),
     )
     call = door.stub(path)(b"", metadata=sent)
     if path == GENERATE:
@@ -118,13 +118,13 @@ async def test_metadata_crosses_in_both_directions(door, backend, path):
     assert arrived["x-mine-bin"] == b"\x01"
     assert arrived["traceparent"] == sent[2][1]
     assert arrived["x-pequod-tenant"] == "local"  # the gateway's word, not the caller's
-    assert not {"x-accepted", "pequod-gateway-bin"} & set(arrived)
+    assert not {"x-accepted", "pequod-usage-bin"} & set(arrived)
     initial, trailing = dict(await call.initial_metadata()), dict(await call.trailing_metadata())
     assert initial["x-first"] == "a"
     assert initial["x-bytes-bin"] == b"\x00\xff"
     assert "x-accepted" not in initial
     assert trailing["x-last"] == "z"
-    assert trailing["pequod-gateway-bin"] == b"\x08\x01"
+    assert trailing["pequod-usage-bin"] == b"\x08\x01"
 
 
 async def test_a_valid_request_id_is_kept_and_an_invalid_one_replaced(door, backend):
