@@ -123,7 +123,7 @@ async def test_success_carries_acceptance_request_id_and_usage(running):
     assert dict(await call.initial_metadata())["x-accepted"] == "1"
     trailing = dict(await call.trailing_metadata())
     assert trailing["x-request-id"] == "abc-1"
-    assert Usage.FromString(trailing["pequod-gateway-bin"]).output_tokens == 3
+    assert Usage.FromString(trailing["pequod-usage-bin"]).output_tokens == 3
     await until_counted(metrics, "Generate", "OK")
 
 

@@ -91,7 +91,7 @@ async def test_generate_answers_with_text_ids_seed_and_usage(stub):
     assert (reply.usage.model, reply.usage.version) == ("opening", "1")
     assert dict(await call.initial_metadata())["x-accepted"] == "1"
     trailing = dict(await call.trailing_metadata())
-    assert Usage.FromString(trailing["pequod-gateway-bin"]) == reply.usage
+    assert Usage.FromString(trailing["pequod-usage-bin"]) == reply.usage
 
 
 async def test_a_drawn_seed_is_returned_and_gives_the_same_text(stub):

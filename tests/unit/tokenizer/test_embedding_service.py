@@ -66,7 +66,7 @@ async def test_embed_answers_in_the_order_of_the_inputs_with_usage(stub):
     np.testing.assert_allclose(np.linalg.norm(vectors(reply.embeddings), axis=1), 1, atol=1e-5)
     assert reply.usage.input_tokens == sum(each.input_tokens for each in reply.embeddings)
     assert (reply.usage.model, reply.usage.version, reply.usage.batch_rows) == ("minilm", "1", 3)
-    assert Usage.FromString(dict(await call.trailing_metadata())["pequod-gateway-bin"]) == reply.usage
+    assert Usage.FromString(dict(await call.trailing_metadata())["pequod-usage-bin"]) == reply.usage
     assert dict(await call.initial_metadata())["x-accepted"] == "1"
 
 

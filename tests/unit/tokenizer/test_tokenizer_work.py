@@ -100,7 +100,7 @@ async def test_work_is_accepted_and_its_usage_stands_in_the_trailer_too(service,
     call = ask(service)
     reply = await call
     assert dict(await call.initial_metadata())["x-accepted"] == "1"
-    assert Usage.FromString(dict(await call.trailing_metadata())["pequod-gateway-bin"]) == reply.usage
+    assert Usage.FromString(dict(await call.trailing_metadata())["pequod-usage-bin"]) == reply.usage
     assert reply.usage.batch_rows == 1
 
 
