@@ -74,7 +74,7 @@ class Named:
         """
         try:
             hosts = await self._lookup(self._host)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for what can be no host name
             self._say_lost(error)
             return
         self._lost = False
@@ -86,7 +86,7 @@ class Named:
             if not self._members[address].busy:
                 await self._pool.leave(self._members.pop(address))
 
-    def _say_lost(self, error: OSError) -> None:
+    def _say_lost(self, error: Exception) -> None:
         if not self._lost:
             _logger.warning("name not found", extra={"host": self._host, "error": str(error)})
         self._lost = True

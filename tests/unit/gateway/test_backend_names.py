@@ -104,6 +104,12 @@ async def test_a_name_that_cannot_be_looked_up_changes_nothing(pool, caplog):
     assert [record.message for record in caplog.records] == ["name not found"]
 
 
+async def test_what_can_be_no_host_name_is_told_of(pool, caplog):
+    await Named(f"{'a' * 64}..b:50062", pool).look()
+    assert addresses(pool) == []
+    assert [record.message for record in caplog.records] == ["name not found"]
+
+
 async def test_others_of_the_pool_are_left_alone():
     pool = Pool("sampler", [fixed := Backend("10.0.0.9:1")], Metrics("gateway"))
     named = Named("sampler:50062", pool, resolver=(resolver := Resolver("10.0.0.1")))
