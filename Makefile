@@ -22,6 +22,12 @@ MINILM := models/minilm/1/model.json
 EXPORTED := $(VENV)/.exported
 BUF := npx --yes @bufbuild/buf@1.75.0
 FROZEN := protos/baseline/frozen.binpb
+# What images are built with, on and for; SERVICES names those that are built.
+ENGINE ?= docker
+BASE_DIGEST ?=
+VARIANT ?= cpu
+REGISTRY ?= pequod
+SERVICES ?= $(if $(filter cuda,$(VARIANT)),sampler diffusion finetune,gateway tokenizer sampler diffusion gan finetune)
 SERVED := common model sampler tokenizer diffusion gan
 PROTOS := $(shell find protos -name '*.proto')
 
@@ -30,7 +36,7 @@ export PIP_CONSTRAINT := $(LOCK)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup run test test-slow test-gpu screenshots lint format protos client corpus lock clean \
-	bench-gateway bench-ngram bench-embed bench-lm bench-images eval-images bench-gan eval-gan bench-finetune eval-finetune freeze-protos
+	bench-gateway bench-ngram bench-embed bench-lm bench-images eval-images bench-gan eval-gan bench-finetune eval-finetune freeze-protos manifests images
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -141,6 +147,17 @@ eval-finetune: setup ## Measure personal fine-tunes of peeps-diffusion on five p
 freeze-protos: setup ## Freeze the contract of the areas that are served (after a breaking check)
 	$(BUF) breaking protos --against $(FROZEN)
 	$(BUF) build protos $(addprefix --path protos/pequod/,$(SERVED)) --exclude-source-info -o $(FROZEN)
+
+manifests: setup ## Write the dashboards, and the rules as Kubernetes reads them
+	$(BIN)/python -m deploy.grafana.build
+	$(BIN)/python -m deploy.prometheus.build
+
+images: ## Build the images (BASE_DIGEST=sha256:…, VARIANT=cuda, SERVICES=names, REGISTRY=prefix, ENGINE=podman)
+	@test -n '$(BASE_DIGEST)' || { echo 'make images BASE_DIGEST=sha256:…: the digest of python:3.11-slim-bookworm to stand on'; exit 2; }
+	for service in $(SERVICES); do \
+		$(ENGINE) build --file deploy/Dockerfile --build-arg SERVICE=$$service --build-arg VARIANT=$(VARIANT) \
+			--build-arg BASE_DIGEST=$(BASE_DIGEST) --tag $(REGISTRY)/$$service$(if $(filter cuda,$(VARIANT)),-cuda) . || exit 1; \
+	done
 
 lock: ## Resolve the newest versions that fit and write the lock anew
 	deploy/lock.sh $(PYTHON) $(TORCH) $(LOCK)

@@ -44,6 +44,7 @@ from gateway.routes.status import public_status
 from gateway.settings import GatewaySettings, Listeners
 from gateway.upstream.backend import Backend
 from gateway.upstream.forward import Forward
+from gateway.upstream.names import Named, is_name
 from gateway.upstream.pool import Pool
 from services.common.metrics import Metrics
 from services.common.rpc.server import SERVER_OPTIONS, bind, check_bind, finish, stop_event
@@ -118,9 +119,14 @@ async def _listening(
     methods = method_table(settings.services)
     credentials = settings.backend_tls.credentials()
     pools = {
-        name: Pool(name, [Backend(address, credentials) for address in addresses], metrics)
+        name: Pool(name, [Backend(each, credentials) for each in addresses if not is_name(each)], metrics)
         for name, addresses in settings.backends.items()
     }
+    named = [
+        Named(address, pools[name], credentials)
+        for name, addresses in settings.backends.items()
+        for address in filter(is_name, addresses)
+    ]
     health_state = Health(settings.services, pools)
     chain = Counted(pipeline(settings, guard, methods, pools, metrics))
     core = Core()
@@ -137,7 +143,7 @@ async def _listening(
         methods,
         chain,
     )
-    admin = side_app(metrics.registry, lambda: health_state.ready)
+    admin = side_app(metrics.registry, lambda: health_state.open)
     async with contextlib.AsyncExitStack() as stack, contextlib.AsyncExitStack() as http:
         stack.push_async_callback(_close, pools)
         port = bind(server, listeners.host, listeners.port, tls)
@@ -146,14 +152,18 @@ async def _listening(
         http_port = await http.enter_async_context(
             http_serving(public, host, listeners.http_port, grace, tls)
         )
-        follower = asyncio.create_task(health_state.follow())
         for pool in pools.values():
             pool.watch(health_state.changed)
+        followers = [
+            asyncio.create_task(follow())
+            for follow in (health_state.follow, *(each.follow for each in named))
+        ]
         await server.start()
         try:
             yield Ports(port, http_port, admin_port)
         finally:
-            follower.cancel()
+            for follower in followers:
+                follower.cancel()
             await _drain(server, chain, http, health_state, listeners)
 
 

@@ -30,6 +30,14 @@ class Health:
         """Whether every service has a healthy backend and calls are taken."""
         return not self._draining and all(pool.healthy for pool in self._pools.values())
 
+    @property
+    def open(self) -> bool:
+        """Whether calls are taken for any service: what a balancer in front of gateways asks.
+
+        One service that is down must not take all gateways away from callers of the others.
+        """
+        return not self._draining and any(pool.healthy for pool in self._pools.values())
+
     def changed(self) -> None:
         """A backend came up or went down."""
         self._changed.set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -43,23 +42,32 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
 
 
 class Backend:
-    """A channel with the number of calls on it and two opinions of its health: its own, and ours."""
+    """One IP address: its channel, the calls on it and two opinions of its health, its own and ours."""
 
-    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None = None) -> None:
-        """``address``: host:port. Without ``credentials`` the connection is in the clear."""
+    def __init__(
+        self, address: str, credentials: grpc.ChannelCredentials | None = None, name: str = ""
+    ) -> None:
+        """``address``: host:port, found under ``name``, which a certificate must then be made out to.
+
+        Without ``credentials`` the connection is in the clear.
+        """
         self.address = address
         self.serving = False
         self.outstanding = 0
         self.outlier = Outlier()
-        # A name may stand for many addresses: calls, not connections, are spread over them.
-        policy = "pick_first" if _is_ip(address) else "round_robin"
-        options = (*_CHANNEL_OPTIONS, ("grpc.lb_policy_name", policy))
-        self.channel = (
-            grpc.aio.insecure_channel(address, options=options)
-            if credentials is None
-            else grpc.aio.secure_channel(address, credentials, options=options)
-        )
+        options = _CHANNEL_OPTIONS
+        if credentials is None:
+            self.channel = grpc.aio.insecure_channel(address, options=options)
+        else:
+            if name:
+                options += (("grpc.ssl_target_name_override", name),)
+            self.channel = grpc.aio.secure_channel(address, credentials, options=options)
         self._stubs: dict[str, Any] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether it serves, or has calls that have not ended."""
+        return self.serving or self.outstanding > 0
 
     def stub(self, method: Method) -> Any:
         """The multi-callable of ``method``, of its true arity, that takes and gives serialized messages."""
@@ -104,11 +112,3 @@ class Backend:
             self.serving = serving
             _logger.info("backend is %s", "up" if serving else "down", extra={"backend": self.address})
             changed()
-
-
-def _is_ip(address: str) -> bool:
-    try:
-        ipaddress.ip_address(address.rpartition(":")[0].strip("[]"))
-    except ValueError:
-        return False
-    return True

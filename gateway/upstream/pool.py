@@ -29,14 +29,15 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.service = service
-        self.backends = tuple(backends)
+        self.backends: tuple[Backend, ...] = ()
         self._metrics = metrics
         self._clock = clock
         self._turn = 0
-        self._watchers: list[asyncio.Task[None]] = []
-        for backend in self.backends:
-            up = metrics.backend_up.labels(service, backend.address)
-            up.set_function(functools.partial(_up, backend))
+        self._changed: Callable[[], None] | None = None
+        self._watchers: dict[Backend, asyncio.Task[None]] = {}
+        metrics.service_up.labels(service).set_function(lambda: float(self.healthy))
+        for backend in backends:
+            self.join(backend)
 
     @property
     def healthy(self) -> bool:
@@ -71,17 +72,44 @@ class Pool:
             backend.outlier.eject(now)
             self._metrics.backend_ejections.labels(self.service, backend.address).inc()
 
+    def join(self, backend: Backend) -> None:
+        """``backend`` is one more replica; it takes calls as soon as it says that it serves."""
+        self.backends += (backend,)
+        up = self._metrics.backend_up.labels(self.service, backend.address)
+        up.set_function(functools.partial(_up, backend))
+        self._watch(backend)
+
+    async def leave(self, backend: Backend) -> None:
+        """``backend`` is a replica no more; calls that it still has end."""
+        self.backends = tuple(b for b in self.backends if b is not backend)
+        # A replica's address may never come again: nothing of it is kept.
+        self._metrics.backend_up.remove(self.service, backend.address)
+        self._metrics.backend_ejections.remove(self.service, backend.address)
+        await self._unwatch(backend)
+        if self._changed is not None:
+            self._changed()
+
     def watch(self, changed: Callable[[], None]) -> None:
-        """Follow the health of every backend; ``changed`` is called when one changes."""
-        self._watchers = [asyncio.create_task(backend.watch(changed)) for backend in self.backends]
+        """Follow the health of every backend; ``changed`` is called when one changes, or leaves."""
+        self._changed = changed
+        for backend in self.backends:
+            self._watch(backend)
 
     async def close(self) -> None:
         """Stop watching and close the channels."""
-        for watcher in self._watchers:
-            watcher.cancel()
-        await asyncio.gather(*self._watchers, return_exceptions=True)
         for backend in self.backends:
-            await backend.close()
+            await self._unwatch(backend)
+
+    def _watch(self, backend: Backend) -> None:
+        if self._changed is not None:
+            self._watchers[backend] = asyncio.create_task(backend.watch(self._changed))
+
+    async def _unwatch(self, backend: Backend) -> None:
+        watcher = self._watchers.pop(backend, None)
+        if watcher is not None:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+        await backend.close()
 
     def _may_eject(self, backend: Backend) -> bool:
         ejected = sum(b.outlier.ejected for b in self.backends)

@@ -138,6 +138,9 @@ class Metrics:
 
     def _declare_gateway(self) -> None:
         self.backend_up = self._gauge("backend_up", "1 while the backend is healthy.", "service", "backend")
+        self.service_up = self._gauge(
+            "service_up", "1 while a backend of the service is healthy; there without any, too.", "service"
+        )
         self.backend_ejections = self._counter(
             "backend_ejections", "Times a backend was ejected as an outlier.", "service", "backend"
         )

@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from threadpoolctl import threadpool_limits
+
+from services.common.settings import from_environment, setting
 
 log = logging.getLogger("pequod.threads")
 
@@ -23,6 +27,27 @@ _VARIABLES = (
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+@dataclass(frozen=True)
+class ThreadSettings:
+    """How many threads a process may compute with."""
+
+    threads: int = setting(
+        0,
+        env="PEQUOD_THREADS",
+        help="Threads that a service computes with; 0: its share of the cores of a machine with all of them.",
+        minimum=0,
+        maximum=1024,
+    )
+
+
+def own_threads(services: int, environ: Mapping[str, str] | None = None) -> int:
+    """Threads of this process: as PEQUOD_THREADS says, else its share among ``services``.
+
+    Raises SettingsError on a bad value.
+    """
+    return from_environment(ThreadSettings, environ).threads or threads_for(services)
 
 
 def threads_for(services: int, cores: int | None = None) -> int:

@@ -19,7 +19,7 @@ from services.common.rpc.server import serve, server_settings
 from services.common.settings import from_environment
 from services.common.store.settings import StoreSettings
 from services.common.text_image.exporting import graphs_of_embedder
-from services.common.threads import cap_threads, threads_for
+from services.common.threads import own_threads
 from services.common.work import Work
 from services.diffusion.engine import Ranker
 from services.diffusion.loading.exporting import graphs_of
@@ -98,10 +98,9 @@ async def main() -> None:
     metrics = Metrics(NAME)
     settings = from_environment(DiffusionSettings, os.environ)
     models = from_environment(StoreSettings, os.environ)
-    process = DiffusionProcess(settings, models, metrics, threads_for(len(SERVICES)))
+    process = DiffusionProcess(settings, models, metrics, own_threads(len(SERVICES)))
     await serve(process, server_settings(entry(NAME), os.environ), metrics)
 
 
 if __name__ == "__main__":
-    cap_threads(threads_for(len(SERVICES)))
-    sys.exit(run(NAME, main))
+    sys.exit(run(NAME, main, len(SERVICES)))

@@ -17,7 +17,6 @@ from services.common.rpc.process import run
 from services.common.rpc.server import serve, server_settings
 from services.common.settings import from_environment, to_environment
 from services.common.store.settings import StoreSettings
-from services.common.threads import cap_threads, threads_for
 from services.common.work import Work
 from services.finetune.counting import TokenCounter
 from services.finetune.database.settings import SCHEMA, DatabaseSettings
@@ -114,5 +113,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    cap_threads(threads_for(len(SERVICES)))
-    sys.exit(run(NAME, main))
+    sys.exit(run(NAME, main, len(SERVICES)))

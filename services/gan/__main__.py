@@ -20,7 +20,7 @@ from services.common.rpc.server import serve, server_settings
 from services.common.settings import from_environment
 from services.common.store.settings import StoreSettings
 from services.common.text_image.exporting import graphs_of_embedder
-from services.common.threads import cap_threads, threads_for
+from services.common.threads import own_threads
 from services.common.work import Work
 from services.gan.loading.exporting import graphs_of, graphs_of_upscaler
 from services.gan.loading.helpers import EyesLoader, UpscalerLoader
@@ -101,10 +101,9 @@ async def main() -> None:
     metrics = Metrics(NAME)
     settings = from_environment(GanSettings, os.environ)
     models = from_environment(StoreSettings, os.environ)
-    process = GanProcess(settings, models, metrics, threads_for(len(SERVICES)))
+    process = GanProcess(settings, models, metrics, own_threads(len(SERVICES)))
     await serve(process, server_settings(entry(NAME), os.environ), metrics)
 
 
 if __name__ == "__main__":
-    cap_threads(threads_for(len(SERVICES)))
-    sys.exit(run(NAME, main))
+    sys.exit(run(NAME, main, len(SERVICES)))

@@ -19,7 +19,7 @@ from services.common.rpc.server import serve, server_settings
 from services.common.settings import from_environment
 from services.common.store import ModelStore
 from services.common.store.settings import StoreSettings
-from services.common.threads import cap_threads, threads_for
+from services.common.threads import own_threads
 from services.sampler.exporting import graphs_of
 from services.sampler.loader import EngineLoader, Loaded
 from services.sampler.scheduler import Limits, Scheduler
@@ -68,7 +68,7 @@ def _loader(store: ModelStore, settings: SamplerSettings) -> EngineLoader:
     """Transformers run with this process's share of the cores."""
     placement = Placement(
         settings.precision,
-        threads_for(len(SERVICES)),
+        own_threads(len(SERVICES)),
         settings.slots,
         settings.context,
         settings.adapters,
@@ -89,5 +89,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    cap_threads(threads_for(len(SERVICES)))
-    sys.exit(run(NAME, main))
+    sys.exit(run(NAME, main, len(SERVICES)))

@@ -21,7 +21,7 @@ from services.common.rpc.process import run
 from services.common.rpc.server import serve, server_settings
 from services.common.settings import from_environment
 from services.common.store.settings import StoreSettings
-from services.common.threads import cap_threads, threads_for
+from services.common.threads import own_threads
 from services.common.work import Work
 from services.tokenizer import families
 from services.tokenizer.embedding import Embedding
@@ -85,10 +85,9 @@ async def main() -> None:
     metrics = Metrics(NAME)
     settings = from_environment(TokenizerSettings, os.environ)
     models = from_environment(StoreSettings, os.environ)
-    process = TokenizerProcess(settings, models, metrics, threads_for(len(SERVICES)))
+    process = TokenizerProcess(settings, models, metrics, own_threads(len(SERVICES)))
     await serve(process, server_settings(entry(NAME), os.environ), metrics)
 
 
 if __name__ == "__main__":
-    cap_threads(threads_for(len(SERVICES)))
-    sys.exit(run(NAME, main))
+    sys.exit(run(NAME, main, len(SERVICES)))

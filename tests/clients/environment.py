@@ -1,4 +1,4 @@
-"""Makes the environment of a client: a virtual environment with exactly the packages of its lock."""
+"""Makes environments for tests: virtual environments with exactly the packages of a lock, made once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,16 +16,26 @@ _HOME = _HERE.parents[1] / "var/clients"
 
 
 def programs(name: str) -> Path:
-    """The ``bin`` folder for ``tests/clients/NAME.txt``, made once. Skips the test where it cannot be."""
+    """The ``bin`` folder for ``tests/clients/NAME.txt``. Skips the test where it cannot be made."""
     lock = _HERE / f"{name}.txt"
-    known = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    return _made(name, lock.read_bytes(), ("--requirement", str(lock)))
+
+
+def holding(name: str, packages: Sequence[str], lock: Path) -> Path:
+    """The ``bin`` folder of an environment with ``packages`` at the versions of ``lock``. Skips likewise."""
+    known = "\n".join(packages).encode() + lock.read_bytes()
+    return _made(name, known, ("--constraint", str(lock), *packages))
+
+
+def _made(name: str, contents: bytes, arguments: Sequence[str]) -> Path:
+    known = hashlib.sha256(contents + sys.version.encode()).hexdigest()[:12]
     folder = _HOME / f"{name}-{known}"
     done = folder / "installed"
     if not done.exists():
         environ = {key: value for key, value in os.environ.items() if key != "PIP_CONSTRAINT"}
         for command in (
             [sys.executable, "-m", "venv", str(folder)],
-            [str(folder / "bin/pip"), "install", "--quiet", "--requirement", str(lock)],
+            [str(folder / "bin/pip"), "install", "--quiet", *arguments],
         ):
             made = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
             if made.returncode:

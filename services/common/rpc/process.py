@@ -12,6 +12,7 @@ import uvloop
 
 from services.common import log
 from services.common.settings import SettingsError, from_environment, setting
+from services.common.threads import cap_threads, own_threads
 
 BAD_START = 2
 
@@ -46,13 +47,17 @@ class ProcessSettings:
     )
 
 
-def run(name: str, main: Callable[[], Coroutine[Any, Any, None]]) -> int:
+def run(name: str, main: Callable[[], Coroutine[Any, Any, None]], services: int = 0) -> int:
     """Configure logs, run ``main`` on uvloop and return the exit code.
+
+    A process that computes names how many ``services`` share a machine: its threads are capped.
 
     A bad setting or a taken address ends with a sentence on stderr and BAD_START.
     """
     try:
         log.configure(name, from_environment(ProcessSettings).log_level)
+        if services:
+            cap_threads(own_threads(services))
         uvloop.run(main())
     except (SettingsError, OSError) as error:
         logging.getLogger("pequod.server").error("cannot start: %s", error)

@@ -19,6 +19,7 @@ from services.common.store.layer import (
     alias_conflict,
     alias_content,
     read_alias,
+    read_only,
     version_exists,
 )
 from services.common.store.manifest import MANIFEST_NAME, Manifest, read_manifest_of
@@ -83,18 +84,25 @@ class DiskLayer:
                 raise version_exists(manifest)
 
     def set_alias(self, name: str, alias: str, version: str, expected: str | None) -> str:
-        """Compare and write under the model's lock."""
+        """Compare and write under the model's lock. Raises READ_ONLY_STORE where ``root`` is mounted so."""
         folder = self.root / name
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"@{alias}"
-        with locked(folder / ".lock"):
-            before = self.aliases(name).get(alias, "")
-            if expected is not None and expected != before:
-                raise alias_conflict(name, alias, expected, before)
-            fresh = folder / ".alias"  # one writer at a time, so a crashed one's is written over
-            _write(fresh, alias_content(version))
-            fresh.replace(file)
-            _sync_folder(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder / ".lock"):
+                return self._swap_alias(folder, alias, version, expected)
+        except OSError as error:
+            if error.errno == errno.EROFS:
+                raise read_only(f"the {self.name} layer is mounted read-only here") from None
+            raise
+
+    def _swap_alias(self, folder: Path, alias: str, version: str, expected: str | None) -> str:
+        before = self.aliases(folder.name).get(alias, "")
+        if expected is not None and expected != before:
+            raise alias_conflict(folder.name, alias, expected, before)
+        fresh = folder / ".alias"  # one writer at a time, so a crashed one's is written over
+        _write(fresh, alias_content(version))
+        fresh.replace(folder / f"@{alias}")
+        _sync_folder(folder)
         return before
 
     def _holds(self, manifest: Manifest) -> bool:

@@ -89,3 +89,8 @@ def alias_conflict(name: str, alias: str, expected: str, found: str) -> ServiceE
         Reason.ALIAS_CONFLICT,
         f"{name}@{alias} points at {found or 'nothing'}, not at {expected or 'nothing'}",
     )
+
+
+def read_only(why: str) -> ServiceError:
+    """FAILED_PRECONDITION: nothing can be written here."""
+    return ServiceError(Code.FAILED_PRECONDITION, Reason.READ_ONLY_STORE, why)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.common import tenants
-from services.common.errors import Code, Reason, ServiceError, invalid, model_not_found
+from services.common.errors import ServiceError, invalid, model_not_found
 from services.common.store import derived, hub
 from services.common.store.disk import DiskLayer
 from services.common.store.following import Follower, Shown
-from services.common.store.layer import Layer, LayerAway, Report, alias_conflict, version_exists
+from services.common.store.layer import Layer, LayerAway, Report, alias_conflict, read_only, version_exists
 from services.common.store.local import LocalFiles
 from services.common.store.manifest import Kind, Manifest, ModelVersion
 from services.common.store.objects import ObjectLayer
@@ -280,9 +280,7 @@ class ModelStore:
         for layer in reversed(self._layers):
             if layer.writable:
                 return layer
-        raise ServiceError(
-            Code.FAILED_PRECONDITION, Reason.READ_ONLY_STORE, "no layer of the store is writable"
-        )
+        raise read_only("no layer of the store is writable")
 
     def _raise_never_seen(self) -> None:
         """Nobody knows what a layer holds that never answered: that is not the same as nothing."""

@@ -35,12 +35,12 @@ class Service:
             "PEQUOD_SAMPLER_PRELOAD": self._model,
             "PEQUOD_FILE_ROOTS": str(folder.parent),
             "PEQUOD_CACHE": str(CACHE.resolve()),
+            "PEQUOD_THREADS": str(threads),
         }
         if pace_ms is not None:
             environment["PEQUOD_SAMPLER_PACE_MS"] = str(pace_ms)
         log = re.sub("[^a-z0-9]+", "-", name.lower())
-        module = ("tests.bench.lm.sampler", str(threads))
-        self._process = ServiceProcess("sampler", module, environment, log)
+        self._process = ServiceProcess("sampler", ("services.sampler",), environment, log)
 
     def __enter__(self) -> Service:
         self._process.__enter__()

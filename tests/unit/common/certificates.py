@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+LOCAL = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+
 
 @dataclass(frozen=True)
 class Issued:
@@ -39,16 +41,15 @@ class Authority:
         self._name = _name(name)
         self.certificate = _pem(self._sign(self._name, self._key.public_key(), authority=True))
 
-    def issue(self, name="localhost"):
+    def issue(self, name="localhost", hosts=LOCAL):
         key = ec.generate_private_key(ec.SECP256R1())
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        return Issued(_pem(self._sign(_name(name), key.public_key())), pem)
+        return Issued(_pem(self._sign(_name(name), key.public_key(), hosts)), pem)
 
-    def _sign(self, subject, public_key, authority=False):
+    def _sign(self, subject, public_key, hosts=LOCAL, authority=False):
         now = datetime.datetime.now(datetime.UTC)
-        hosts = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         return (
             x509.CertificateBuilder()
             .subject_name(subject)

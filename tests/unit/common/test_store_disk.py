@@ -1,6 +1,7 @@
 """Layers on disk and the store over them: publishing, races, crashes, aliases, what a layer shows."""
 
 import asyncio
+import errno
 import json
 import multiprocessing
 import shutil
@@ -105,6 +106,17 @@ async def test_without_a_writable_layer_nothing_is_written(tmp_path):
     with refused(Code.FAILED_PRECONDITION, Reason.READ_ONLY_STORE):
         await publish(store, tmp_path, "other")
     with refused(Code.FAILED_PRECONDITION, Reason.READ_ONLY_STORE):
+        await store.set_alias("toy", "production", "1")
+
+
+async def test_an_alias_cannot_move_where_the_layer_is_mounted_read_only(tmp_path, monkeypatch):
+    await publish(store := disk_store(tmp_path), tmp_path)
+
+    def read_only(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("services.common.store.disk.locked", read_only)
+    with refused(Code.FAILED_PRECONDITION, Reason.READ_ONLY_STORE, "user layer"):
         await store.set_alias("toy", "production", "1")
 
 

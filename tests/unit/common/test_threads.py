@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from services.common import threads
+from services.common.settings import SettingsError
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,13 @@ def test_each_service_gets_its_share_but_at_least_one(services, cores, expected)
 def test_without_cores_the_available_ones_are_shared():
     assert threads.threads_for(1) == threads.available_cores()
     assert threads.threads_for(10_000) == 1
+
+
+def test_the_environment_may_say_how_many():
+    assert threads.own_threads(5, {"PEQUOD_THREADS": "3"}) == 3
+    assert threads.own_threads(10_000, {}) == threads.own_threads(10_000, {"PEQUOD_THREADS": "0"}) == 1
+    with pytest.raises(SettingsError, match="PEQUOD_THREADS"):
+        threads.own_threads(5, {"PEQUOD_THREADS": "all"})
 
 
 @pytest.mark.parametrize("services", [0, -1])

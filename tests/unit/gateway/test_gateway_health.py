@@ -107,6 +107,21 @@ async def test_the_admin_port_has_metrics_and_probes():
         assert (await door.http.get("/metrics")).status_code == 404
 
 
+async def test_the_admin_port_is_ready_while_any_service_is():
+    """A service that is down must not take every gateway away from the callers of the others."""
+    async with (
+        backends(FakeBackend()) as (backend,),
+        gateway(wait=False, sampler=[backend], tokenizer=["127.0.0.1:1"]) as door,
+        httpx.AsyncClient(base_url=door.admin) as admin,
+    ):
+        await door.until(True, False)
+        assert (await admin.get("/readyz")).status_code == 200
+        assert (await door.http.get("/readyz")).status_code == 503
+        await backend.serving(False)
+        await door.until(False, False)
+        assert (await admin.get("/readyz")).status_code == 503
+
+
 async def test_no_metric_label_comes_from_a_request():
     async with backends(FakeBackend()) as (backend,), gateway(sampler=[backend]) as door:
         with pytest.raises(grpc.aio.AioRpcError):

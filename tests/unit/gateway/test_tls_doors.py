@@ -7,6 +7,7 @@ import ssl
 import grpc
 import httpx
 import pytest
+from cryptography import x509
 from fakes import GENERATE, FakeBackend, backends, gateway
 from grpc_health.v1 import health_pb2_grpc
 
@@ -119,6 +120,30 @@ async def test_the_gateway_speaks_tls_to_services_and_shows_itself(authority, tm
     chosen = {"backend_tls": BackendTls(tmp_path / "ca.crt", *mine)}
     async with gateway(settings=chosen, sampler=[f"127.0.0.1:{port}"]) as door:
         assert await door.stub(GENERATE)(b"over tls") == b"over tls"
+    await server.stop(None)
+
+
+@pytest.mark.parametrize(("issued_to", "trusted"), [("localhost", True), ("somebody-else", False)])
+async def test_a_service_found_by_name_must_show_a_certificate_of_that_name(
+    authority, tmp_path, issued_to, trusted
+):
+    """Its replicas are called by their addresses, which no certificate names."""
+    certificate, key = authority.issue(hosts=[x509.DNSName(issued_to)]).write(tmp_path, "service")
+    (tmp_path / "ca.crt").write_bytes(authority.certificate)
+    backend = FakeBackend()
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((backend,))
+    health_pb2_grpc.add_HealthServicer_to_server(backend.health, server)
+    port = server.add_secure_port("127.0.0.1:0", ServerTls(TlsSettings(certificate, key)).credentials())
+    await backend.serving(True)
+    await server.start()
+    chosen = {"backend_tls": BackendTls(tmp_path / "ca.crt")}
+    async with gateway(settings=chosen, wait=trusted, sampler=[f"localhost:{port}"]) as door:
+        if trusted:
+            assert await door.stub(GENERATE)(b"over tls") == b"over tls"
+        else:
+            with pytest.raises(grpc.aio.AioRpcError, match="service sampler is down"):
+                await door.stub(GENERATE)(b"")
     await server.stop(None)
 
 
