@@ -123,7 +123,7 @@ async def test_a_launch_whose_answer_is_lost_leaves_one_run(cluster, monkeypatch
         job_id = await created(stub, process)
         ended = await reached(process.jobs.records, job_id)
         assert (ended.state, ended.attempts) == (State.SUCCEEDED, 2)
-        # The first one was made all the same: it is stopped, or its worker, that has no claim, leaves at once.
+        # The first one was made all the same: it is stopped, or its worker leaves, for it has no claim.
         async with asyncio.timeout(30):
             while not cluster.is_over(f"{job_id}-2"):
                 await asyncio.sleep(0.05)
