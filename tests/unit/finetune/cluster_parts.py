@@ -51,6 +51,12 @@ class Cluster:
         with self.state.lock:
             return list(self.state.objects["jobs"])
 
+    def is_over(self, name: str) -> bool:
+        """Whether a Job is gone, or has ended."""
+        with self.state.lock:
+            job = self.state.objects["jobs"].get(name)
+            return job is None or bool(job["status"].get("conditions"))
+
     def containers(self) -> list[dict]:
         """Of all Jobs."""
         with self.state.lock:
