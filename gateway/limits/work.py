@@ -12,8 +12,11 @@ _USUAL_TOKENS = 256
 _USUAL_STEPS = 20
 _USUAL_SIDE = 64
 """Taken where a request leaves them to the model."""
+_USUAL_TRAINING = 600.0
+"""Seconds."""
 _BYTES_A_TOKEN = 4
 _MEGA = 1e6
+CREATE_JOB = "/pequod.finetune.v1.FineTuneService/CreateJob"
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,13 @@ def _faces(count: Callable[[Any], int]) -> Callable[[Any], Work]:
     return rule
 
 
+def _train(request: Any) -> Work:
+    """A job is forecast only after it was accepted: until then its time limit counts, or the usual time."""
+    if request.validate_only:
+        return Work()
+    return Work(training_minutes=(request.spec.resources.max_seconds or _USUAL_TRAINING) / 60)
+
+
 _SAMPLER = "/pequod.sampler.v1.SamplerService"
 _EMBEDDING = "/pequod.tokenizer.v1.EmbeddingService"
 _TOKENIZER = "/pequod.tokenizer.v1.TokenizerService"
@@ -98,4 +108,5 @@ _RULES: Mapping[str, Callable[[Any], Work]] = {
     f"{_GAN}/Score": _faces(lambda request: len(request.images)),
     f"{_GAN}/Project": _faces(lambda request: request.steps if request.HasField("steps") else 100),
     f"{_GAN}/Edit": _faces(lambda request: 1),
+    CREATE_JOB: _train,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.call import Call
 from gateway.limits.account import Accounts
-from gateway.limits.work import Work, estimate
+from gateway.limits.work import CREATE_JOB, Work, estimate
 from gateway.methods import MODELS
 from gateway.pipeline import Proceed
 from gateway.principal import Limits
@@ -12,7 +12,6 @@ from gateway.request import first_message
 from pequod.finetune.v1 import CreateJobResponse
 
 _NO_LIMITS = Limits()
-_CREATE_JOB = "/pequod.finetune.v1.FineTuneService/CreateJob"
 
 
 class Limit:
@@ -48,8 +47,14 @@ def _unfinished(call: Call, estimated: Work) -> Work:
 
 
 def _done(call: Call, estimated: Work) -> Work:
-    if call.method.path == _CREATE_JOB:
-        reply = CreateJobResponse.FromString(call.reply)
-        seconds = 0.0 if reply.existed else reply.job.forecast.duration_seconds
-        return Work(training_minutes=seconds / 60)
+    if call.method.path == CREATE_JOB:
+        return _accepted(CreateJobResponse.FromString(call.reply), estimated)
     return estimated.with_usage(call.usage) if call.usage else estimated
+
+
+def _accepted(reply: CreateJobResponse, estimated: Work) -> Work:
+    """A job that was there is paid for; of a new one the forecast counts, where there is one by now."""
+    if reply.existed:
+        return Work()
+    seconds = reply.job.forecast.duration_seconds
+    return Work(training_minutes=seconds / 60) if seconds else estimated

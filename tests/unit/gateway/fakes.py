@@ -28,7 +28,12 @@ TOKENIZER = ServiceEntry(
     "tokenizer", 0, 0, ("pequod.tokenizer.v1.EmbeddingService",), ("pequod.tokenizer.v1.embedding_pb2",)
 )
 FINETUNE = ServiceEntry(
-    "finetune", 0, 0, ("pequod.finetune.v1.DatasetService",), ("pequod.finetune.v1.dataset_pb2",), False
+    "finetune",
+    0,
+    0,
+    ("pequod.finetune.v1.DatasetService", "pequod.finetune.v1.FineTuneService"),
+    ("pequod.finetune.v1.dataset_pb2", "pequod.finetune.v1.finetune_pb2"),
+    False,
 )
 DIFFUSION = ServiceEntry(
     "diffusion", 0, 0, ("pequod.diffusion.v1.DiffusionService",), ("pequod.diffusion.v1.diffusion_pb2",)

@@ -14,11 +14,12 @@ from key_parts import Keys, bearer
 
 from gateway.limits.account import Account, Accounts
 from gateway.limits.bucket import OwnBucket
-from gateway.limits.work import Work, estimate
+from gateway.limits.work import CREATE_JOB, Work, estimate
 from gateway.methods import method_table
 from gateway.principal import Limits, Principal
 from pequod.common.v1 import Usage
 from pequod.diffusion.v1 import GenerateRequest as PaintRequest
+from pequod.finetune.v1 import CreateJobRequest, CreateJobResponse
 from pequod.gan.v1 import SampleRequest
 from pequod.sampler.v1 import GenerateRequest
 from services.common.catalogue import SERVICES
@@ -204,6 +205,33 @@ async def test_tokens_are_settled_by_what_the_service_reports(backend, tmp_path)
         await door.stub(GENERATE)(request, metadata=bearer(text))
         error = await refused(door.stub(GENERATE)(request, metadata=bearer(text)))
         assert "300 tokens a minute" in error.details()
+
+
+async def test_training_is_paid_for_when_a_job_is_accepted(backend, tmp_path):
+    keys = Keys(tmp_path)
+    text = keys.add("one", limits={"training_minutes_per_day": 100})
+    reply = CreateJobResponse()
+
+    async def accept(request, context):
+        return reply.SerializeToString()
+
+    backend.on(CREATE_JOB, accept)
+    async with gateway(settings={"keys": keys.settings}, finetune=[backend]) as door:
+
+        async def create(seconds=0, **fields):
+            request = CreateJobRequest(**fields)
+            request.spec.resources.max_seconds = seconds
+            await door.channel.unary_unary(CREATE_JOB)(request.SerializeToString(), metadata=bearer(text))
+
+        await create(seconds=5000, validate_only=True)
+        reply.job.forecast.duration_seconds = 1200  # twenty minutes in place of an hour
+        await create(seconds=3600)
+        reply.existed = True
+        await create(seconds=3600)
+        reply.Clear()
+        await create(seconds=4200)  # not forecast yet: seventy
+        error = await refused(create(seconds=1200))
+        assert "100 training minutes a day" in error.details()
 
 
 async def test_a_call_that_never_began_costs_nothing(backend, tmp_path):
