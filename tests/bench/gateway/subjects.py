@@ -83,11 +83,11 @@ def peer(command: list[str], name: str, port: int, cores: set[int], path: str = 
         _wait_for(process, port)
         yield Subject(name, port, psutil.Process(process.pid), http=path)
     finally:
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+        _, alive = psutil.wait_procs(family, 20)  # some leave their workers behind
+        for each in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
 
 
