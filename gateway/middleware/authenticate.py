@@ -8,7 +8,7 @@ from gateway.keys.tokens import Tokens
 from gateway.pipeline import Proceed
 from gateway.principal import EVERYBODY, Principal
 from services.common.errors import Reason
-from services.common.tenants import CALLER_KEY, TENANT_KEY
+from services.common.tenants import CALLER_KEY, caller
 
 AUTHORIZATION = "authorization"
 API_KEY = "x-api-key"
@@ -24,9 +24,10 @@ class Authenticate:
         self._ring, self._tokens = ring, tokens
 
     async def handle(self, call: Call, proceed: Proceed) -> None:
-        """Fill in ``principal`` and tell the service its tenant. Raises UNAUTHENTICATED."""
+        """Fill in ``principal`` and tell the service who it is. Raises UNAUTHENTICATED."""
         principal = call.principal = await self._who(call)
-        call.onward += ((TENANT_KEY, principal.tenant), (CALLER_KEY, f"{principal.tenant}/{principal.name}"))
+        if principal is not EVERYBODY:
+            call.onward += ((CALLER_KEY, caller(principal.tenant, principal.name)),)
         await proceed(call)
 
     async def _who(self, call: Call) -> Principal:

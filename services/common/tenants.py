@@ -13,12 +13,20 @@ from contextvars import ContextVar, Token
 
 LOCAL = "local"
 """The tenant of a platform without keys, and of what is shared by all tenants."""
-TENANT_KEY = "x-pequod-tenant"
-"""Metadata in which the gateway tells the tenant."""
 CALLER_KEY = "x-pequod-caller"
-"""Metadata in which the gateway tells who shares one part of the queues, so that callers get equal shares."""
+"""Metadata in which the gateway tells who calls: TENANT/NAME. Without it the tenant is ``local``."""
 
 _acting: ContextVar[str | None] = ContextVar("tenant", default=None)
+
+
+def caller(tenant: str, name: str) -> str:
+    """What stands under CALLER_KEY."""
+    return f"{tenant}/{name}"
+
+
+def tenant_of(caller: str) -> str:
+    """Whose call it is."""
+    return caller.partition("/")[0] or LOCAL
 
 
 def current() -> str:

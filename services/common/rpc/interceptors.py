@@ -155,8 +155,8 @@ def _code_number(context: Context) -> int:
 
 def _tenant(metadata: Any) -> str:
     for key, value in metadata or ():
-        if key == tenants.TENANT_KEY:
-            return str(value)
+        if key == tenants.CALLER_KEY:
+            return tenants.tenant_of(str(value))
     return tenants.LOCAL
 
 

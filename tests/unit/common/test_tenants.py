@@ -117,3 +117,8 @@ async def test_a_moved_alias_is_followed_whoever_is_served(manager, store):
         await manager.set_alias("hers", "production", "2", None)
         async with manager.use("hers") as resident:
             assert resident.model.answer() == "hers:2"
+
+
+def test_who_calls_says_whose_call_it_is():
+    assert tenants.tenant_of(tenants.caller("acme", "token:a/b")) == "acme"
+    assert tenants.tenant_of("") == tenants.LOCAL

@@ -207,7 +207,7 @@ async def test_tokens_and_keys_at_one_door(provider, key_set, tmp_path):
     ):
         for text, tenant in ((key, "keyed"), (provider.token(), "acme")):
             await door.stub(GENERATE)(b"", metadata=bearer(text))
-            assert backend.seen[-1][1]["x-pequod-tenant"] == tenant
+            assert backend.seen[-1][1]["x-pequod-caller"].startswith(f"{tenant}/")
         call = door.stub(UPLOAD)(iter([b""]), metadata=bearer(provider.token()))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call

@@ -80,7 +80,7 @@ async def test_a_key_comes_in_either_header_and_goes_no_further(stub, door, serv
         assert reply.status_code == 200
     for path in (GET_MODEL, EMBED):
         assert not {"authorization", "x-api-key"} & services.metadata[path].keys()
-        assert services.metadata[path]["x-pequod-tenant"] == "acme"
+        assert services.metadata[path]["x-pequod-caller"].startswith("acme/")
 
 
 async def test_a_key_runs_what_its_groups_hold(stub, services, texts_of):
