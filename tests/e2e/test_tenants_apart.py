@@ -218,6 +218,7 @@ def test_keys_without_their_text_are_in_the_list_and_changes_in_the_audit_log(sh
 
 
 def test_usage_is_kept_by_key(shop):
+    assert shop.run("other", "text", "--model", "moby-ngram", "--seed", "1", "THE ").returncode == 0
     for _ in range(100):
         rows = json.loads(shop.run("acme", "usage", "--by", "tenant,key,model", "--json").stdout)["usage"]
         if any(row["key"] == "other" and row["model"] == "moby-ngram" for row in rows):

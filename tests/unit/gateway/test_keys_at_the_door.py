@@ -7,7 +7,7 @@ import json
 
 import grpc
 import pytest
-from fakes import EMBED_STREAM, GENERATE, UPLOAD, FakeBackend, backends, gateway, reason
+from fakes import EMBED_STREAM, GENERATE, UPLOAD, FakeBackend, backends, gateway, reason, replies
 from key_parts import Keys, bearer
 from openai_parts import Sampler, failing
 
