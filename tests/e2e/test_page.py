@@ -37,9 +37,16 @@ def visit():
     return make
 
 
+@pytest.fixture(scope="module")
+def visited(tmp_path_factory):
+    """A platform of its own: visits train, publish and load models, which others would notice."""
+    with started(tmp_path_factory.mktemp("visited"), PEQUOD_FINETUNE_NICE="0") as platform:
+        yield platform
+
+
 @pytest.mark.parametrize("name", VISITS)
-def test_visit(name, visit, platform):
-    visit(name, platform.http)
+def test_visit(name, visit, visited):
+    visit(name, visited.http)
 
 
 def test_keys(visit, tmp_path):
