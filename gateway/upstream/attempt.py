@@ -19,7 +19,8 @@ async def attempt(call: Call, backend: Backend) -> None:
     """Run ``call`` on ``backend`` and hand its replies on as they come. Raises BackendError."""
     left = max(0.0, call.deadline - time.monotonic())
     rpc = backend.stub(call.method)(call.request, timeout=left, metadata=call.onward)
-    sent = SentStatus(rpc)
+    # Only where requests are still being written can grpc.aio lose a status.
+    sent = SentStatus(rpc) if call.method.request_streaming else None
     call.begun |= call.method.request_streaming  # a stream that was read cannot be sent again
     try:
         if call.method.response_streaming:
@@ -27,7 +28,7 @@ async def attempt(call: Call, backend: Backend) -> None:
         else:
             await _single(call, rpc)
     except grpc.aio.AioRpcError as raised:
-        error = sent.instead_of(raised)
+        error = sent.instead_of(raised) if sent else raised
         call.usage = usage_in(error.trailing_metadata() or ())
         call.begun |= _accepted(error.initial_metadata() or ())
         trailing = returned(error.trailing_metadata() or ())
