@@ -18,6 +18,7 @@ from pequod.finetune.v1 import (
     JOB_STATE_CANCELLED,
     JOB_STATE_FAILED,
     JOB_STATE_PAUSED,
+    JOB_STATE_SUCCEEDED,
     LOG_LEVEL_INFO,
     Alarm,
     AlarmKind,
@@ -116,7 +117,8 @@ class Following(Progress):
             getattr(self, f"_{kind}")(getattr(event, kind))
 
     def _state(self, change: StateChange) -> None:
-        self.update(self._bar, description=state_name(change.to), figures="", total=None, completed=0)
+        total, done = (1, 1) if change.to == JOB_STATE_SUCCEEDED else (None, 0)
+        self.update(self._bar, description=state_name(change.to), figures="", total=total, completed=done)
         if change.error.message and change.to not in (JOB_STATE_FAILED, JOB_STATE_CANCELLED):
             self._line(f"{change.error.reason}: {change.error.message}")
 
