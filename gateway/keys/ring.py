@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,11 +14,11 @@ from gateway.keys.key import Key, digest_of, id_in
 from gateway.keys.keyfile import KeyFileError, read_keys, read_secret
 from gateway.principal import Principal
 from services.common.errors import Code, Reason, ServiceError
+from services.common.stamps import Stamp, stamp_of
 
 POLL_SECONDS = 1.0
 
 _logger = logging.getLogger("pequod.gateway.keys")
-_Stamp = tuple[int, int, int] | None
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class KeyRing:
         """Reads the files. Raises KeyFileError or OSError where they are there and cannot be used."""
         self._file, self._secret_file, self._now = file, secret_file, now
         self._held = _Held()
-        self._stamp: _Stamp = None
+        self._stamp: Stamp = None
         self._load()
 
     @property
@@ -76,20 +75,20 @@ class KeyRing:
 
     def look(self) -> bool:
         """Read the file if it is another one than before; whether its keys are in force now."""
-        if self._stamp == _stamp(self._file):
+        if self._stamp == stamp_of(self._file):
             return False
         try:
             before = self._held.keys
             self._load()
         except (KeyFileError, OSError) as error:
-            self._stamp = _stamp(self._file) or self._stamp  # the same file is not tried again
+            self._stamp = stamp_of(self._file) or self._stamp  # the same file is not tried again
             _logger.error("keys not read again", extra={"error": str(error)})
             return False
         _logger.info("keys read again", extra=_difference(before, self._held.keys))
         return True
 
     def _load(self) -> None:
-        stamp = _stamp(self._file)
+        stamp = stamp_of(self._file)
         if stamp is None or self._file is None:
             if self._stamp is not None:
                 raise KeyFileError(f"{self._file} is gone; the keys of before stay in force")
@@ -103,17 +102,6 @@ class KeyRing:
 def unauthenticated(reason: Reason, message: str) -> ServiceError:
     """The caller is not let in."""
     return ServiceError(Code.UNAUTHENTICATED, reason, message)
-
-
-def _stamp(path: Path | None) -> _Stamp:
-    """Changes when the file does, also where it is a link to a mounted Secret."""
-    if path is None:
-        return None
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _difference(before: Mapping[str, Key], after: Mapping[str, Key]) -> dict[str, list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, ClassVar
 import grpc
 
 from services.common.settings import SettingsError, setting
+from services.common.stamps import Stamp, stamp_of
 
 _logger = logging.getLogger("pequod.server.tls")
 
@@ -104,11 +104,9 @@ class ServerTls:
         )
         return files, context
 
-    def _stamped(self) -> tuple[Any, ...]:
-        return tuple(
-            _stamp(path) if path else None
-            for path in (self._settings.certificate, self._settings.key, self._settings.client_ca)
-        )
+    def _stamped(self) -> tuple[Stamp, ...]:
+        files = (self._settings.certificate, self._settings.key, self._settings.client_ca)
+        return tuple(stamp_of(path) for path in files)
 
 
 def server_tls(settings: TlsSettings) -> ServerTls | None:
@@ -150,11 +148,3 @@ def _configuration(files: _Files) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration(
         [(files.key, files.certificate)], root_certificates=files.client_ca
     )
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
