@@ -44,6 +44,9 @@ class Audited:
         except (ServiceError, BackendError) as error:
             code = error.code.name
             raise
+        except Exception:
+            code = "INTERNAL"
+            raise
         finally:
             self._write(call, code, about)
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import grpc
 import pytest
-from fakes import EMBED_STREAM, GENERATE, UPLOAD, FakeBackend, backends, gateway, reason, replies
+from fakes import EMBED_STREAM, GENERATE, METHODS, UPLOAD, FakeBackend, backends, gateway, reason, replies
 from key_parts import Keys, bearer
 from openai_parts import Sampler, failing
 
+from gateway.audit import AuditLog
+from gateway.call import Call
 from gateway.groups import group_table
 from gateway.keys import ring
 from gateway.methods import method_table
+from gateway.middleware.audited import Audited
 from gateway.models import GET_MODEL
 from gateway.principal import Group
 from pequod.finetune.v1 import UploadDatasetRequest
@@ -200,3 +204,14 @@ async def test_changes_are_written_down_and_prompts_are_not(door, keys, monkeypa
     assert lines[0]["method"] == UPLOAD[1:]
     assert lines[0]["about"] == {"display_name": "cats"}
     assert "hush" not in keys.settings.audit_file.read_text()
+
+
+async def test_a_bug_is_no_cancelled_call_in_the_audit_log(tmp_path):
+    async def broken(_call):
+        raise ZeroDivisionError
+
+    step = Audited(method_table(SERVICES), AuditLog(tmp_path / "audit.jsonl"))
+    call = Call(METHODS[UPLOAD], (), b"", None, None, deadline=time.monotonic() + 60)
+    with pytest.raises(ZeroDivisionError):
+        await step.handle(call, broken)
+    assert json.loads((tmp_path / "audit.jsonl").read_text())["code"] == "INTERNAL"
