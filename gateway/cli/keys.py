@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from gateway.audit import AuditLog
 from gateway.cli import output
 from gateway.cli.durations import seconds_of
-from gateway.keys.key import Key, KeyLimits, digest_of, new_key
+from gateway.keys.key import Key, KeyLimits, digest_of, first_fault, new_key
 from gateway.keys.keyfile import KeyFileError, editing, make_secret, read_keys
 from gateway.keys.settings import KeySettings
 from gateway.principal import Group, Priority
@@ -159,9 +159,5 @@ def _user() -> str:
 
 
 def _refused(error: Exception) -> typer.Exit:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        output.fail(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
-    else:
-        output.fail(str(error))
+    output.fail(first_fault(error) if isinstance(error, ValidationError) else str(error))
     return typer.Exit(1)

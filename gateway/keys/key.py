@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from gateway.principal import Group, Limits, Principal, Priority
 from services.common.tenants import LOCAL
@@ -111,3 +120,11 @@ def id_in(text: str) -> str | None:
 def digest_of(text: str, secret: bytes) -> str:
     """What is kept of a key."""
     return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing wrong with a key or a file of them: where it is, and what."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what

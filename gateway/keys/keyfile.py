@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gateway.keys.key import Key
+from gateway.keys.key import Key, first_fault
 
 MOST_LIVING = 2
 """Keys of one name that may live at once: the old one and the one that replaces it."""
@@ -33,9 +33,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     try:
         keys = _File.model_validate_json(path.read_bytes()).keys
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise KeyFileError(f"{path}: {where}: {first['msg']}") from None
+        raise KeyFileError(f"{path}: {first_fault(error)}") from None
     check(keys, str(path))
     return keys
 
