@@ -309,13 +309,6 @@ def test_the_service_tells_of_its_images(platform, stub):
     assert entry("diffusion").side_port == 9063
 
 
-def test_it_is_served_without_torch(platform, stub):
-    """The graphs that set-up made are enough."""
-    told(stub.Generate(request(steps=2)))
-    process = platform.child("services.diffusion")
-    assert not [mapped.path for mapped in process.memory_maps() if "libtorch" in mapped.path]
-
-
 def test_the_commands_choices_are_the_fields_values():
     values = {name.removeprefix("SCHEDULER_").lower() for name, _ in v1.Scheduler.items()}
     assert {each.value for each in SchedulerChoice} == values - {"unspecified"}

