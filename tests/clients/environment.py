@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 _HERE = Path(__file__).parent
 _HOME = _HERE.parents[1] / "var/clients"
@@ -31,14 +32,21 @@ def _made(name: str, contents: bytes, arguments: Sequence[str]) -> Path:
     known = hashlib.sha256(contents + sys.version.encode()).hexdigest()[:12]
     folder = _HOME / f"{name}-{known}"
     done = folder / "installed"
-    if not done.exists():
-        environ = {key: value for key, value in os.environ.items() if key != "PIP_CONSTRAINT"}
-        for command in (
-            [sys.executable, "-m", "venv", str(folder)],
-            [str(folder / "bin/pip"), "install", "--quiet", *arguments],
-        ):
-            made = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-            if made.returncode:
-                pytest.skip(f"no environment for {name}: {made.stderr.strip()[-300:]}")
-        done.touch()
+    _HOME.mkdir(parents=True, exist_ok=True)
+    # Tests in several processes ask for the same one.
+    with FileLock(folder.with_suffix(".lock")):
+        if not done.exists():
+            _make(name, folder, arguments)
+            done.touch()
     return folder / "bin"
+
+
+def _make(name: str, folder: Path, arguments: Sequence[str]) -> None:
+    environ = {key: value for key, value in os.environ.items() if key != "PIP_CONSTRAINT"}
+    for command in (
+        [sys.executable, "-m", "venv", str(folder)],
+        [str(folder / "bin/pip"), "install", "--quiet", *arguments],
+    ):
+        made = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        if made.returncode:
+            pytest.skip(f"no environment for {name}: {made.stderr.strip()[-300:]}")
