@@ -22,6 +22,8 @@ MINILM := models/minilm/1/model.json
 EXPORTED := $(VENV)/.exported
 BUF := npx --yes @bufbuild/buf@1.75.0
 FROZEN := protos/baseline/frozen.binpb
+# Processes that share the tests out, file by file.
+TEST_PROCESSES ?= 2
 # What images are built with, on and for; SERVICES names those that are built.
 ENGINE ?= docker
 BASE_DIGEST ?=
@@ -72,8 +74,8 @@ setup: $(EXPORTED) ## Make .venv, install the locked packages, generate the stub
 run: setup ## Run the platform in the foreground; Ctrl-C ends it
 	@exec $(BIN)/pequod up
 
-test: setup ## Run the tests (some 50 minutes on two cores); PEQUOD_CORPUS=folder adds those over the corpus
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+test: setup ## Run the tests (some 30 minutes on two cores); PEQUOD_CORPUS=folder adds those over the corpus
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-slow: setup ## Run the long suites
 	$(BIN)/python -m pytest -m slow

@@ -1,6 +1,22 @@
-"""What holds for all tests: no test asserts a time, so Hypothesis has no deadline an example."""
+"""What holds for all tests: none asserts a time, and those that take long begin first."""
 
+from __future__ import annotations
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+LONG = ("e2e", "recipes", "finetune")
+"""Folders whose files take minutes, the longest first."""
+
+
+def _rank(item: pytest.Item) -> int:
+    return next((place for place, folder in enumerate(LONG) if folder in item.path.parts), len(LONG))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Several processes share the files out in this order; the last ones should be short."""
+    items.sort(key=_rank)

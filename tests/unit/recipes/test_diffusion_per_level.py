@@ -102,6 +102,7 @@ def test_both_forms_see_all_levels_alike():
     assert len({tuple(places(0, 8, 8, False, chance)) for _ in range(9)}) > 1
 
 
+@pytest.mark.slow
 def test_both_learn_and_are_compared(peeps, tmp_path, capsys):
     clip = pretrain_clip.Options(width=32, text_layers=1, image_layers=1, dimensions=16, steps=1, batch=8)
     pretrain_clip.train(peeps, peeps, tmp_path / "c", tmp_path / "store/peeps-clip/1", clip)

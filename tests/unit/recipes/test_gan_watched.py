@@ -68,6 +68,7 @@ def test_nothing_rings_in_a_healthy_run(peeps, tmp_path):
     assert sum(parameters) < 100_000
 
 
+@pytest.mark.slow
 def test_a_vanishing_gradient_is_noticed_and_countered(peeps, tmp_path):
     left = run(peeps, tmp_path / "left", "vanishing", steps=100, counters="off")
     assert [each["pitfall"] for each in left.events] == [VANISHING]
@@ -82,6 +83,7 @@ def test_a_vanishing_gradient_is_noticed_and_countered(peeps, tmp_path):
     assert countered.last["generator_gradient"] > 10 * left.last["generator_gradient"]
 
 
+@pytest.mark.slow
 def test_a_mode_collapse_is_noticed_and_countered(peeps, tmp_path):
     left = run(peeps, tmp_path / "left", "collapse", steps=200, counters="off")
     assert [(each["pitfall"], each["what"]) for each in left.events] == [(COLLAPSE, "alarm")]
