@@ -81,7 +81,7 @@ async def upload(stub: v1.DatasetServiceStub, files: Mapping[str, bytes], **fiel
 
 async def ended(stub: v1.DatasetServiceStub, dataset_id: str) -> v1.Dataset:
     """The data set, once its check has ended."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         while True:
             dataset = (await stub.GetDataset(v1.GetDatasetRequest(dataset_id=dataset_id))).dataset
             if dataset.state in ENDED:
