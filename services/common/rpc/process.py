@@ -13,6 +13,7 @@ import uvloop
 from services.common import log
 from services.common.settings import SettingsError, from_environment, setting
 from services.common.threads import cap_threads, own_threads
+from services.common.tracing.starting import tracing
 
 BAD_START = 2
 
@@ -58,7 +59,8 @@ def run(name: str, main: Callable[[], Coroutine[Any, Any, None]], services: int 
         log.configure(name, from_environment(ProcessSettings).log_level)
         if services:
             cap_threads(own_threads(services))
-        uvloop.run(main())
+        with tracing(name):
+            uvloop.run(main())
     except (SettingsError, OSError) as error:
         logging.getLogger("pequod.server").error("cannot start: %s", error)
         sys.stderr.write(f"{name}: {error}\n")
