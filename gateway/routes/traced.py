@@ -46,7 +46,7 @@ class Traced:
         """What the path is an instance of; empty where there is no such thing."""
         if scope["path"] in self._rpcs:
             return str(scope["path"])
-        return str(getattr(scope.get("route"), "path", ""))
+        return str(getattr(scope.get("route"), "path_format", ""))
 
 
 def _noting(send: Send, span: NoSpan) -> Send:

@@ -5,6 +5,7 @@ No attribute holds what a caller wrote: errors are told by their code or class, 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
@@ -205,5 +206,7 @@ def record(name: str, begun: float, ended: float, attributes: Attributes | None 
 
 def _reason(error: BaseException) -> str:
     """A reason of the catalogue where there is one, else the error's class."""
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return "CANCELLED"  # the caller left, or its deadline passed
     reason = getattr(error, "reason", None)
     return str(getattr(reason, "value", type(error).__name__))

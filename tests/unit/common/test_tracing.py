@@ -34,13 +34,12 @@ def to(collector, **more):
 
 
 def test_a_call_and_what_is_below_it(collector):
-    with to(collector):
-        with rpc.served(METHOD, (("traceparent", KEPT), ("tracestate", "them=1"))) as call:
-            with spans.span("load model", {"pequod.model": "m"}), spans.span("fetch files"):
-                pass
-            now = time.monotonic()
-            spans.record("queue", now - 2, now - 1)
-            rpc.answered(call, "OK")
+    with to(collector), rpc.served(METHOD, (("traceparent", KEPT), ("tracestate", "them=1"))) as call:
+        with spans.span("load model", {"pequod.model": "m"}), spans.span("fetch files"):
+            pass
+        now = time.monotonic()
+        spans.record("queue", now - 2, now - 1)
+        rpc.answered(call, "OK")
     assert tree(collector.of(TRACE)) == [
         ("pequod-sampler", "queue", METHOD[1:]),
         ("pequod-sampler", METHOD[1:], ""),
@@ -113,9 +112,9 @@ def test_a_caller_that_keeps_no_trace_makes_us_keep_none(collector):
     ],
 )
 def test_the_sampler_decides(collector, sampler, share, parent, kept):
-    with to(collector, OTEL_TRACES_SAMPLER=sampler, OTEL_TRACES_SAMPLER_ARG=share):
-        with rpc.served(METHOD, (("traceparent", parent),)):
-            pass
+    chosen = {"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": share}
+    with to(collector, **chosen), rpc.served(METHOD, (("traceparent", parent),)):
+        pass
     assert bool(collector.spans) is kept
 
 
@@ -241,7 +240,7 @@ def test_of_what_waits_for_a_collector_the_oldest_is_dropped(collector):
 
 def test_a_collector_that_is_away_holds_up_neither_calls_nor_the_end(monkeypatch):
     monkeypatch.setattr(sdk, "FLUSH_SECONDS", 0.2)
-    with tracing("sampler", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}):
-        with rpc.served(METHOD, ()) as call:
-            rpc.answered(call, "OK")
+    away = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+    with tracing("sampler", away), rpc.served(METHOD, ()) as call:
+        rpc.answered(call, "OK")
     assert not spans.is_on()
