@@ -48,10 +48,10 @@ class Sdk:
         self._tracer = self._provider.get_tracer("pequod")
         self._propagator = TraceContextTextMapPropagator()
 
-    def enter(self, name: str, headers: Mapping[str, str], attributes: Attributes) -> Span:
-        """A SERVER span, below the one that ``headers`` name if they can be read."""
+    def enter(self, name: str, kind: Kind, headers: Mapping[str, str], attributes: Attributes) -> Span:
+        """A span below the one that ``headers`` name if they can be read."""
         parent = self._propagator.extract(headers, Context())
-        return self._tracer.start_span(name, parent, SpanKind.SERVER, attributes)
+        return self._tracer.start_span(name, parent, _KINDS[kind], attributes)
 
     def begin(
         self, name: str, kind: Kind, outer: Span, attributes: Attributes, begun: int | None = None

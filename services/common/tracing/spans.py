@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from enum import Enum
@@ -176,15 +176,28 @@ def span(name: str, attributes: Attributes | None = None, kind: Kind = Kind.INTE
     return NOTHING if outer is None else outer.inner(name, kind, attributes or {})
 
 
-def entered(name: str, headers: Mapping[str, str], attributes: Attributes) -> NoSpan:
-    """The outermost span of a call that came in: below the caller's, or of a trace of its own.
+@contextlib.contextmanager
+def untraced() -> Iterator[None]:
+    """Nothing that happens in the block has a span."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            _current.reset(token)
+
+
+def entered(
+    name: str, headers: Mapping[str, str], attributes: Attributes, kind: Kind = Kind.SERVER
+) -> NoSpan:
+    """The outermost span of what others asked for: below the caller's, or of a trace of its own.
 
     ``headers`` are those of W3C, ``traceparent`` and ``tracestate``, where the caller sent them.
     """
     sdk = _tracing.sdk
     if sdk is None:
         return NOTHING
-    return Span(sdk.enter(name, headers, attributes), _Room(), is_outermost=True)
+    return Span(sdk.enter(name, kind, headers, attributes), _Room(), is_outermost=True)
 
 
 def headers() -> dict[str, str]:
