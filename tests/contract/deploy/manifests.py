@@ -21,6 +21,7 @@ from services.common.rpc.server import ServerSettings
 from services.common.rpc.tls import TlsSettings
 from services.common.settings import variables
 from services.common.threads import ThreadSettings
+from services.common.tracing.settings import TracingSettings
 
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "deploy/k8s"
@@ -127,6 +128,7 @@ def read_by(process: str) -> dict[str, Any]:
 
 def classes_of(process: str) -> Iterator[tuple[type, str]]:
     """Settings classes, each with what it puts into the names of its variables."""
+    yield TracingSettings, process
     if process == "gateway":
         for cls in _settings_in(gateway.settings):
             per_service = cls is gateway.settings.Addresses
