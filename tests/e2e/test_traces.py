@@ -49,12 +49,15 @@ def post(platform, path, body, headers):
 
 
 def whole(collector, letter, *names):
-    """The trace of that letter once spans of all these names are in it."""
-    return collector.until(lambda: names_in(collector, letter) >= set(names) and collector.of(letter * 32))
+    """The trace of that letter once spans of all these names are in it, and those above each of them."""
 
+    def complete():
+        spans = collector.of(letter * 32)
+        known = {CALLER, *(each.id for each in spans)}
+        is_whole = {each.name for each in spans} >= set(names) and {each.parent for each in spans} <= known
+        return spans if is_whole else None
 
-def names_in(collector, letter):
-    return {each.name for each in collector.of(letter * 32)}
+    return collector.until(complete)
 
 
 def test_over_grpc(traced):
@@ -62,7 +65,7 @@ def test_over_grpc(traced):
     with grpc.insecure_channel(platform.grpc) as channel:
         stub = SamplerServiceStub(channel)
         stub.Generate(GenerateRequest(prompt=PROMPT), metadata=tuple(context("a").items()), timeout=60)
-    spans = whole(collector, "a", GENERATE, "steps")
+    spans = whole(collector, "a", GENERATE, "queue", "steps")
     assert tree(spans) == [
         ("pequod-gateway", GENERATE, ""),
         ("pequod-gateway", GENERATE, GENERATE),
