@@ -106,7 +106,7 @@ class Ticket:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.began is not None:
-            facts = {"pequod.model": self.engine.name, "pequod.batch.rows": self.batch_rows}
+            facts: spans.Attributes = {"pequod.model": self.engine.name, "pequod.batch.rows": self.batch_rows}
             spans.record("steps", self.began, self.ended, {**facts, "pequod.sequences": len(self.rows)})
         self.departed = True
         self._leave()

@@ -2,7 +2,7 @@
 
     python -m tests.bench.bench_traces
 
-A call here is its two spans in the gateway and the metadata that goes onward; sending counts with it, and so does
+A call here is its two spans in the gateway and the metadata that goes onward; sending counts, and so does
 the collector, which is in this process.
 """
 

@@ -30,7 +30,7 @@ class Pool(Generic[M]):
         self._store = store
         self._loader = loader
         self._metrics = metrics
-        self._budget = budget_bytes
+        self.budget_bytes = budget_bytes
         self._residents: dict[Key, Resident[M]] = {}
         self._leaving: dict[Resident[M], asyncio.Task[None]] = {}
         self._loads: dict[Key, asyncio.Task[Loaded[M]]] = {}
@@ -179,7 +179,7 @@ class Pool(Generic[M]):
         """Evict idle models, least recently used first, until ``needed`` bytes fit; reserve them."""
         evicted: list[str] = []
         async with self._memory:
-            while (missing := self._used() + needed - self._budget) > 0:
+            while (missing := self.used_bytes + needed - self.budget_bytes) > 0:
                 ending = [task for resident, task in self._leaving.items() if not resident.leases]
                 idle = [
                     r for r in self._residents.values() if not r.leases and not self._awaited[r.version.key]
@@ -195,7 +195,9 @@ class Pool(Generic[M]):
             self._reserved[version.key] = needed
         return tuple(evicted)
 
-    def _used(self) -> int:
+    @property
+    def used_bytes(self) -> int:
+        """Of what is loaded, is leaving, or has room reserved."""
         held = (*self._residents.values(), *self._leaving)
         return sum(resident.memory_bytes for resident in held) + sum(self._reserved.values())
 
@@ -204,8 +206,8 @@ class Pool(Generic[M]):
         return ServiceError(
             Code.RESOURCE_EXHAUSTED,
             Reason.MEMORY_BUDGET,
-            f"model {version} needs {needed} bytes; {self._budget - self._used()} of the budget of "
-            f"{self._budget} are free (PEQUOD_MEMORY_BUDGET; loaded: {busy})",
+            f"model {version} needs {needed} bytes; {self.budget_bytes - self.used_bytes} of the budget of "
+            f"{self.budget_bytes} are free (PEQUOD_MEMORY_BUDGET; loaded: {busy})",
             resource=("model", str(version)),
         )
 

@@ -132,7 +132,10 @@ class Job:
         began = now if figures.began is None else figures.began
         spans.record("queue", figures.submitted, began, {"pequod.images": len(self.images)})
         if figures.began is not None:
-            facts = {"pequod.model": self.order.model.name, "pequod.batch.rows": figures.most_rows}
+            facts: spans.Attributes = {
+                "pequod.model": self.order.model.name,
+                "pequod.batch.rows": figures.most_rows,
+            }
             spans.record(
                 "network calls", began, figures.ended or now, {**facts, "pequod.calls": figures.calls}
             )
