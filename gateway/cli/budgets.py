@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway.cli import output
-from gateway.models import LIST_MODELS
+from services.common.catalogue import MODEL_SERVICE
 
 Json = Mapping[str, Any]
 """A ``pequod.model.v1.Resources`` as protobuf JSON: numbers of 64 bits are strings, 0 is left out."""
@@ -22,7 +22,7 @@ def resources(base: str) -> tuple[Sequence[Json], str]:
     """Of each service, and "", or nothing and why not. Shows the key in PEQUOD_API_KEY."""
     key = os.environ.get("PEQUOD_API_KEY")
     request = urllib.request.Request(
-        f"{base}{LIST_MODELS}",
+        f"{base}/{MODEL_SERVICE}/ListModels",
         data=json.dumps({"pageSize": 1, "resources": True}).encode(),
         headers={"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})},
     )

@@ -11,6 +11,7 @@ from typing import Any
 import uvloop
 
 from services.common import log
+from services.common.gpu_share import cap_gpu
 from services.common.settings import SettingsError, from_environment, setting
 from services.common.threads import cap_threads, own_threads
 from services.common.tracing.starting import tracing
@@ -59,6 +60,7 @@ def run(name: str, main: Callable[[], Coroutine[Any, Any, None]], services: int 
         log.configure(name, from_environment(ProcessSettings).log_level)
         if services:
             cap_threads(own_threads(services))
+            cap_gpu(name)
         with tracing(name):
             uvloop.run(main())
     except (SettingsError, OSError) as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pequod.model import v1 as pb
+from services.common.gpu_share import gpu_bytes
 from services.common.gpus import Gpus
 from services.common.residency import ModelManager
 from services.common.store.settings import StoreSettings
@@ -57,7 +58,12 @@ class Resources:
             memory_budget_bytes=sum(each.budget_bytes for each in self._managers),
             disks=[pb.DiskUse(name=e.name, used_bytes=e.used, free_bytes=e.free) for e in self._disks],
             gpus=[
-                pb.GpuUse(index=e.index, used_bytes=e.used_bytes or 0, total_bytes=e.total_bytes)
+                pb.GpuUse(
+                    index=e.index,
+                    used_bytes=e.used_bytes or 0,
+                    total_bytes=e.total_bytes,
+                    budget_bytes=gpu_bytes(),
+                )
                 for e in gpus
                 if e.total_bytes is not None
             ],

@@ -17,6 +17,7 @@ import yaml
 
 import gateway.settings
 from services.common.catalogue import SERVICES, entry
+from services.common.gpu_share import GpuSettings
 from services.common.rpc.server import ServerSettings
 from services.common.rpc.tls import TlsSettings
 from services.common.settings import variables
@@ -136,6 +137,8 @@ def classes_of(process: str) -> Iterator[tuple[type, str]]:
         return
     own = _settings_in(importlib.import_module(f"services.{process}.__main__"))
     yield from ((cls, process) for cls in (ServerSettings, ThreadSettings, *own))
+    if process in GpuSettings.PREFIXES:
+        yield GpuSettings, process
     yield TlsSettings, "services"
 
 
