@@ -34,6 +34,7 @@ from gateway.middleware.meter import Meter
 from gateway.middleware.route import Route
 from gateway.middleware.sanity import Sanity
 from gateway.middleware.settle import Settle
+from gateway.middleware.traced import Traced
 from gateway.models import ModelDirectory
 from gateway.openai import routes as openai
 from gateway.pipeline import Counted, Proceed, compose
@@ -41,6 +42,7 @@ from gateway.routes.http import Fallback
 from gateway.routes.page import page
 from gateway.routes.rpc import RpcDoor
 from gateway.routes.status import public_status
+from gateway.routes.traced import Traced as TracedHttp
 from gateway.settings import GatewaySettings, Listeners
 from gateway.upstream.backend import Backend
 from gateway.upstream.forward import Forward
@@ -67,6 +69,7 @@ def pipeline(
     return compose(
         [
             Identify(),  # ids and trace context
+            Traced(),  # the call's span
             Settle(metrics),  # counts and times what comes after, however it ends
             Authenticate(guard.ring, guard.tokens),  # who calls, for which tenant
             Sanity(settings.policy),  # sizes, and a deadline for every call
@@ -167,14 +170,14 @@ async def _listening(
             await _drain(server, chain, http, health_state, listeners)
 
 
-def _public(routes: Sequence[BaseRoute], methods: Mapping[str, Method], chain: Proceed) -> Starlette:
+def _public(routes: Sequence[BaseRoute], methods: Mapping[str, Method], chain: Proceed) -> ASGIApp:
     app = Starlette(routes=routes)
     refusals: dict[str, ASGIApp] = {
         "/v1/": openai.nothing(methods, chain),
         "/v2/": kserve.nothing(methods, chain),
     }
     app.router.default = Fallback(app.router.default, RpcDoor(methods, chain), refusals)
-    return app
+    return TracedHttp(app, methods)
 
 
 def _grpc_server(

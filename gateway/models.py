@@ -13,12 +13,20 @@ from google.protobuf.message import DecodeError, Message
 
 from gateway.call import BackendError, Call
 from gateway.methods import Method
+from gateway.principal import Group
 from gateway.upstream.forward import Forward
 from gateway.upstream.pool import Pool
 from pequod.common.v1 import Usage
-from pequod.model.v1 import GetModelRequest, ListModelsRequest, ListModelsResponse, Model, ModelKind
+from pequod.model.v1 import (
+    GetModelRequest,
+    ListModelsRequest,
+    ListModelsResponse,
+    Model,
+    ModelKind,
+    Resources,
+)
 from services.common.catalogue import MODEL_SERVICE
-from services.common.errors import Code, ServiceError, invalid, model_not_found
+from services.common.errors import Code, Reason, ServiceError, invalid, model_not_found
 from services.common.rpc.decode import malformed
 
 LIST_MODELS = f"/{MODEL_SERVICE}/ListModels"
@@ -53,12 +61,16 @@ class ModelDirectory:
         assert isinstance(request, ListModelsRequest)
         size = _page_size(request)
         after = _read_token(request.page_token)
-        models, missing = await self._all(call, request.kind)
+        if request.resources and Group.OPERATE not in call.principal.groups:
+            what = f"resources of services are told to keys with the group {Group.OPERATE.value}"
+            raise ServiceError(Code.PERMISSION_DENIED, Reason.NOT_ALLOWED, what)
+        models, resources, missing = await self._all(call, request.kind, request.resources)
         rest = [model for model in models if after is None or _key(model) > after]
         page = rest[:size]
         token = _write_token(page[-1]) if len(rest) > size else ""
         usage = Usage(compute_ms=1e3 * (time.perf_counter() - started))
-        call.reply = ListModelsResponse(models=page, next_page_token=token, usage=usage).SerializeToString()
+        reply = ListModelsResponse(models=page, next_page_token=token, usage=usage, resources=resources)
+        call.reply = reply.SerializeToString()
         if missing:
             call.trailing += ((UNREACHABLE_KEY, ",".join(missing)),)
 
@@ -91,38 +103,45 @@ class ModelDirectory:
                 failures.append(answer)
         if failures:
             raise failures[0]
-        models, _ = await self._all(call, ModelKind.MODEL_KIND_UNSPECIFIED)
+        models, _, _ = await self._all(call, ModelKind.MODEL_KIND_UNSPECIFIED)
         raise model_not_found(reference, (model.name for model in models))
 
-    async def _all(self, call: Call, kind: ModelKind.ValueType) -> tuple[Sequence[Model], Sequence[str]]:
-        """Every reachable service's models in order, and the services that could not be reached."""
+    async def _all(
+        self, call: Call, kind: ModelKind.ValueType, with_resources: bool = False
+    ) -> tuple[Sequence[Model], Sequence[Resources], Sequence[str]]:
+        """Every reachable service's models in order, its resources, and the services out of reach."""
         names = list(self._pools)
-        asked = [self._of_service(call, pool, kind) for pool in self._pools.values()]
+        asked = [self._of_service(call, pool, kind, with_resources) for pool in self._pools.values()]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         models: list[Model] = []
+        resources: list[Resources] = []
         missing: list[str] = []
         for name, answer in zip(names, answers, strict=True):
-            if isinstance(answer, list):
-                models += answer
+            if not isinstance(answer, BaseException):
+                models += answer.models
+                resources += answer.resources
             elif _is_unavailable(answer) and len(names) > 1:
                 missing.append(name)
             else:
                 raise answer
         if len(missing) == len(names):
             raise next(answer for answer in answers if isinstance(answer, BaseException))
-        return sorted(models, key=_key), missing
+        return sorted(models, key=_key), resources, missing
 
-    async def _of_service(self, call: Call, pool: Pool, kind: ModelKind.ValueType) -> list[Model]:
-        models: list[Model] = []
-        token = ""
+    async def _of_service(
+        self, call: Call, pool: Pool, kind: ModelKind.ValueType, with_resources: bool
+    ) -> ListModelsResponse:
+        """All pages as one. Resources come with the first."""
+        whole = ListModelsResponse()
+        request = ListModelsRequest(page_size=_LARGEST_PAGE, kind=kind, resources=with_resources)
         while True:
-            request = ListModelsRequest(page_size=_LARGEST_PAGE, page_token=token, kind=kind)
             reply = await self._ask(call, pool, LIST_MODELS, request.SerializeToString())
             page = ListModelsResponse.FromString(reply)
-            models += page.models
-            token = page.next_page_token
-            if not token:
-                return models
+            whole.models.extend(page.models)
+            whole.resources.extend(page.resources)
+            request.page_token, request.resources = page.next_page_token, False
+            if not request.page_token:
+                return whole
 
     async def _ask(self, call: Call, pool: Pool, path: str, request: bytes) -> bytes:
         """A call of our own, with the identity and the deadline of ``call``."""

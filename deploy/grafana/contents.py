@@ -18,6 +18,36 @@ from deploy.grafana.panels import (
 
 JOBS = f'{{job=~"{PROCESSES}"}}'
 
+GPUS = [
+    Panel(
+        "GPUs busy",
+        "percentunit",
+        (("max by (job, gpu) (pequod_gpu_utilization_ratio)", "{{job}} sees {{gpu}}"),),
+        "Empty where there is none. On one machine all services see the same ones.",
+    ),
+    Panel(
+        "Memory of GPUs in use",
+        "percentunit",
+        (
+            (
+                "max by (job, gpu) (pequod_gpu_memory_used_bytes / pequod_gpu_memory_total_bytes)",
+                "{{job}} sees {{gpu}}",
+            ),
+        ),
+        "By all processes.",
+    ),
+    Panel(
+        "Temperature of GPUs",
+        "celsius",
+        (("max by (job, gpu) (pequod_gpu_temperature_celsius)", "{{job}} sees {{gpu}}"),),
+    ),
+    Panel(
+        "Power of GPUs",
+        "watt",
+        (("max by (job, gpu) (pequod_gpu_power_watts)", "{{job}} sees {{gpu}}"),),
+    ),
+]
+
 OVERVIEW = Dashboard(
     "overview",
     "Pequod / overview",
@@ -97,6 +127,7 @@ OVERVIEW = Dashboard(
                 ),
             ],
         ),
+        ("GPUs", GPUS),
     ),
 )
 

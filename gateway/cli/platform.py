@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import output
+from gateway.cli import budgets, output
 from gateway.supervisor import BadStartError, ProcessSpec, Supervisor
 from services.common.catalogue import SERVICES, entry
 from services.common.rpc.process import BAD_START
@@ -136,13 +136,16 @@ def status(
     port: Annotated[int | None, typer.Option(help="Public HTTP port of the gateway.")] = None,
     as_json: output.Json = False,
 ) -> None:
-    """Say which services are ready, and behind which backends."""
+    """Say which services are ready, behind which backends, and what they hold of memory and disks."""
     base = _http_base({**os.environ, "PEQUOD_HOST": host, **_http_port(port)})
     state = readiness(base)
     if state is None:
         output.fail(f"no gateway answers at {base}; start one with `pequod up`")
         raise typer.Exit(1)
-    output.status(base, state, as_json)
+    found, why_not = budgets.resources(base)
+    output.status(base, {**state, "resources": found}, as_json)
+    if not as_json:
+        budgets.table(found, why_not)
     raise typer.Exit(0 if state.get("ready") else 1)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -10,7 +11,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 import inference
-from gateway.call import Metadata
+from gateway.call import BackendError, Metadata
 from gateway.caller import Caller
 from gateway.grpc_door import Handler, fail
 from gateway.kserve.answers import Answers
@@ -24,6 +25,7 @@ from services.common.errors import Code, Reason, ServiceError
 from services.common.rpc.decode import checked, tolerant
 from services.common.rpc.interceptors import REQUEST_ID_KEY, request_id_from
 from services.common.rpc.usage import Context
+from services.common.tracing import rpc
 
 _PREFIX = f"/{KSERVE_SERVICE}/"
 _NOT_OFFERED = "shared memory, traces and log settings are not offered over this service"
@@ -66,7 +68,8 @@ class KserveDoor(grpc.GenericRpcHandler):
             caller = self._caller(context)
             identity = ((REQUEST_ID_KEY, caller.request_id),)
             try:
-                reply = await answer(checked(request), caller)
+                with _traced(path, caller):
+                    reply = await answer(checked(request), caller)
             except Exception as error:
                 await fail(context, error, path, caller.request_id, identity)
             context.set_trailing_metadata(identity)
@@ -80,7 +83,8 @@ class KserveDoor(grpc.GenericRpcHandler):
             caller = self._caller(context)
             identity = ((REQUEST_ID_KEY, caller.request_id),)
             try:
-                await Conversation(self._core, caller, context.write).hold(requests)
+                with _traced(path, caller):
+                    await Conversation(self._core, caller, context.write).hold(requests)
             except Exception as error:
                 await fail(context, error, path, caller.request_id, identity)
             context.set_trailing_metadata(identity)
@@ -98,6 +102,18 @@ class KserveDoor(grpc.GenericRpcHandler):
         others = (pair for pair in given if pair[0] != REQUEST_ID_KEY)
         metadata = ((REQUEST_ID_KEY, request_id), *others)
         return Caller(self._methods, self._pipeline, metadata, request_id, context.time_remaining())
+
+
+@contextlib.contextmanager
+def _traced(path: str, caller: Caller) -> Iterator[None]:
+    """The span of a call of this service; those of other services that it leads to are below it."""
+    with rpc.served(path, caller.metadata) as span:
+        try:
+            yield
+        except (ServiceError, BackendError) as error:
+            rpc.answered(span, error.code.name)
+            raise
+        rpc.answered(span, "OK")
 
 
 def _serialized(message: Message) -> bytes:

@@ -12,11 +12,12 @@ from pequod.model.v1 import ListModelsRequest, LoadModelRequest, Model, UnloadMo
 from services.common.catalogue import MODEL_SERVICE
 from services.common.errors import invalid
 from services.common.rpc.interceptors import REQUEST_ID_KEY
+from services.common.tracing.context import KEYS
 
 LOAD_MODEL, UNLOAD_MODEL = (f"/{MODEL_SERVICE}/{name}" for name in ("LoadModel", "UnloadModel"))
 KEPT_SECONDS = 2.0
 _MOST_KEPT = 1024
-_NOT_IDENTITY = frozenset((REQUEST_ID_KEY, "user-agent", "traceparent", "tracestate", "baggage"))
+_NOT_IDENTITY = frozenset((REQUEST_ID_KEY, "user-agent", *KEYS))
 
 
 class Models:

@@ -11,6 +11,7 @@ from gateway.gate import Gate
 from gateway.pipeline import Proceed
 from gateway.settings import Policy
 from services.common.metrics import Metrics
+from services.common.tracing import spans
 
 
 class Admission:
@@ -35,7 +36,8 @@ class Admission:
             gate.enter()
             entered = arrived
         else:
-            await gate.wait(call.principal, call.deadline - arrived)
+            with spans.span("admission queue", {"pequod.service": call.method.service}):
+                await gate.wait(call.principal, call.deadline - arrived)
             entered = time.monotonic()
             self._metrics.queue_seconds.observe(entered - arrived)
         try:

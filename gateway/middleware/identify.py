@@ -13,6 +13,7 @@ from services.common import log
 from services.common.rpc.interceptors import REQUEST_ID_KEY
 from services.common.rpc.status import DETAILS_KEY
 from services.common.rpc.usage import ACCEPTED_KEY
+from services.common.tracing.context import PARENT_KEY, trace_id_in
 
 # Belong to one hop, or are made anew on the next one.
 HOP_BY_HOP = frozenset(
@@ -47,6 +48,8 @@ class Identify:
                 given = value if isinstance(value, str) and _valid_id(value) else ""
             elif forwarded(key):
                 onward.append(pair)
+                if key == PARENT_KEY and isinstance(value, str) and (trace := trace_id_in(value)):
+                    log.trace_id.set(trace)
         call.request_id = given or os.urandom(16).hex()
         identity = (REQUEST_ID_KEY, call.request_id)
         call.onward = (identity, *onward)

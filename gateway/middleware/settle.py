@@ -29,21 +29,13 @@ class Settle:
     async def handle(self, call: Call, proceed: Proceed) -> None:
         """Await the rest, then record code and seconds."""
         started = time.perf_counter()
-        code = "INTERNAL"
+        code = "OK"
         try:
             await proceed(call)
-            code = "OK"
-        except ServiceError as error:
-            code = error.code.name
-            self._metrics.rejected.labels(call.method.service, error.reason.value).inc()
-            raise
-        except BackendError as error:
-            code = error.code.name
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
-            # Whether the caller left or its deadline passed, the handler is cancelled.
-            late = time.monotonic() >= call.deadline > 0
-            code = (grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED).name
+        except BaseException as error:
+            code = code_of(error, call)
+            if isinstance(error, ServiceError):
+                self._metrics.rejected.labels(call.method.service, error.reason.value).inc()
             raise
         finally:
             self._record(call.method.path, code, time.perf_counter() - started)
@@ -61,3 +53,14 @@ class Settle:
         histogram.observe(seconds)
         if _logger.isEnabledFor(logging.DEBUG):
             _logger.debug("call", extra={"method": path, "code": code, "seconds": round(seconds, 6)})
+
+
+def code_of(error: BaseException, call: Call) -> str:
+    """The name of the status that ``call`` ends with, by ``error``."""
+    if isinstance(error, ServiceError | BackendError):
+        return error.code.name
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        # Whether the caller left or its deadline passed, the handler is cancelled.
+        late = time.monotonic() >= call.deadline > 0
+        return (grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED).name
+    return grpc.StatusCode.INTERNAL.name

@@ -13,10 +13,9 @@ from gateway.call import Metadata
 from gateway.routes.body import CallerLeft
 from services.common.errors import ServiceError, unsupported
 from services.common.rpc.interceptors import REQUEST_ID_KEY
+from services.common.tracing.context import KEYS
 
-# Of a caller's headers these go onward; the others belong to HTTP.
-FORWARDED = ("traceparent", "tracestate", "baggage")
-# These say who calls; the pipeline reads them.
+# Beside the trace context these of a caller's headers go onward. They say who calls; the pipeline reads them.
 _CREDENTIALS = ("authorization", "x-api-key")
 
 _JSON = "application/json"
@@ -44,7 +43,7 @@ async def _left(receive: Receive) -> None:
 
 def metadata_of(request: Request, request_id: str) -> Metadata:
     """What the pipeline is given of a request's headers."""
-    headers = ((name, request.headers.get(name)) for name in (*FORWARDED, *_CREDENTIALS))
+    headers = ((name, request.headers.get(name)) for name in (*KEYS, *_CREDENTIALS))
     return ((REQUEST_ID_KEY, request_id), *((name, value) for name, value in headers if value is not None))
 
 

@@ -13,12 +13,13 @@ from gateway.middleware.identify import returned
 from gateway.upstream.backend import Backend
 from pequod_client.sent_status import SentStatus
 from services.common.rpc.usage import ACCEPTED_KEY, usage_in
+from services.common.tracing.context import onward
 
 
 async def attempt(call: Call, backend: Backend) -> None:
     """Run ``call`` on ``backend`` and hand its replies on as they come. Raises BackendError."""
     left = max(0.0, call.deadline - time.monotonic())
-    rpc = backend.stub(call.method)(call.request, timeout=left, metadata=call.onward)
+    rpc = backend.stub(call.method)(call.request, timeout=left, metadata=onward(call.onward))
     # Only where requests are still being written can grpc.aio lose a status.
     sent = SentStatus(rpc) if call.method.request_streaming else None
     call.begun |= call.method.request_streaming  # a stream that was read cannot be sent again

@@ -17,6 +17,8 @@ from gateway.upstream.pool import Pool
 from gateway.upstream.retry import RetryBudget, repeatable
 from services.common.errors import ServiceError
 from services.common.metrics import Metrics
+from services.common.tracing import rpc
+from services.common.tracing.spans import NoSpan
 
 _logger = logging.getLogger("pequod.gateway")
 
@@ -38,7 +40,7 @@ class Forward:
         self._budgets[pool.service].earn()
         first = pool.pick()
         try:
-            await _try(call, pool, first)
+            await _try(call, pool, first, 1)
         except BackendError as error:
             other = self._another(call, pool, first, error)
             if other is None:
@@ -48,7 +50,7 @@ class Forward:
     async def _again(self, call: Call, pool: Pool, other: Backend) -> None:
         outcome = "failed"
         try:
-            await _try(call, pool, other)
+            await _try(call, pool, other, 2)
             outcome = "ok"
         except BackendError as error:
             raise _told(call, pool, error) from None
@@ -69,17 +71,27 @@ class Forward:
         return None
 
 
-async def _try(call: Call, pool: Pool, backend: Backend) -> None:
+async def _try(call: Call, pool: Pool, backend: Backend, number: int) -> None:
     outcome = Outcome.NEUTRAL
     pool.begin(backend)
     try:
-        await attempt(call, backend)
+        with rpc.called(call.method.path, backend.address, number) as span:
+            await _answered(call, backend, span)
         outcome = Outcome.GOOD
     except BackendError as error:
         outcome = judge(error)
         raise
     finally:
         pool.end(backend, outcome)
+
+
+async def _answered(call: Call, backend: Backend, span: NoSpan) -> None:
+    try:
+        await attempt(call, backend)
+    except BackendError as error:
+        rpc.got(span, error.code.name)
+        raise
+    rpc.got(span, "OK")
 
 
 def _told(call: Call, pool: Pool, error: BackendError) -> BackendError | ServiceError:

@@ -14,6 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 from services.common.batch_queue import BatchQueue, Entry, Limits
 from services.common.errors import Code, Reason, ServiceError, overloaded
 from services.common.metrics import Metrics
+from services.common.tracing import spans
 
 __all__ = ["BatchMismatch", "Batcher", "Limits", "Served"]
 
@@ -32,6 +33,16 @@ class BatchMismatch(RuntimeError):
     """The function answered with another number of results than it got items: a bug in it."""
 
 
+class Batch(NamedTuple):
+    """A batch that ran; the times are of ``time.monotonic``."""
+
+    number: int
+    """Of this process's queue of that name, from 1."""
+    rows: int
+    begin: float
+    end: float
+
+
 class Served(NamedTuple, Generic[Result]):
     """A result and what it took."""
 
@@ -41,6 +52,8 @@ class Served(NamedTuple, Generic[Result]):
     compute_ms: float
     """Milliseconds the whole batch ran."""
     batch_rows: int
+    batch: Batch
+    """The batch that it was in."""
 
 
 class _Ran(NamedTuple, Generic[Result]):
@@ -80,6 +93,7 @@ class Batcher(Generic[Item, Result]):
         self._metrics = metrics
         self._model = model
         self._queue: BatchQueue[Item] = BatchQueue(self._limits, ordered=order is not None)
+        self._batches = 0
         self._running = 0
         self._running_cost = 0.0
         self._seconds_per_cost: float | None = None
@@ -110,7 +124,10 @@ class Batcher(Generic[Item, Result]):
         entries = self._admit(items, deadline)
         timer = self._expire_at(entries, deadline)
         try:
-            return [await entry.future for entry in entries]
+            with spans.span(self._name):
+                served = [await entry.future for entry in entries]
+                _trace(entries, served, self._model)
+            return served
         finally:
             if timer:
                 timer.cancel()
@@ -264,6 +281,8 @@ class Batcher(Generic[Item, Result]):
         if isinstance(ran.outcome, BatchMismatch):
             log.error("batch mismatch: %s", ran.outcome)
         values = [ran.outcome] * len(batch) if isinstance(ran.outcome, Exception) else ran.outcome
+        self._batches += 1
+        ran_as = Batch(self._batches, len(batch), ran.begin, ran.end)
         compute_ms = (ran.end - ran.begin) * 1e3
         for entry, value in zip(batch, values, strict=True):
             if entry.future.done():  # its caller left while it ran
@@ -272,7 +291,7 @@ class Batcher(Generic[Item, Result]):
                 entry.future.set_exception(_settable(value))
             else:
                 queue_ms = (ran.begin - entry.queued_at) * 1e3
-                entry.future.set_result(Served(value, queue_ms, compute_ms, len(batch)))
+                entry.future.set_result(Served(value, queue_ms, compute_ms, len(batch), ran_as))
 
     def _note_rate(self, seconds_per_cost: float) -> None:
         before = self._seconds_per_cost
@@ -287,6 +306,30 @@ class Batcher(Generic[Item, Result]):
     def _count_depth(self, change: int) -> None:
         if change and self._metrics:
             self._metrics.queue_depth.inc(change)
+
+
+def _trace(entries: Sequence[Entry[Item]], served: Sequence[Served[Result]], model: str) -> None:
+    """Below the current span: how long these items waited, and each batch that they were in.
+
+    All that shared a batch have its number, in whatever trace they are.
+    """
+    if spans.current() is None or not served:
+        return
+    batches = {each.batch.number: each.batch for each in served}
+    spans.record(
+        "queue",
+        min(entry.queued_at for entry in entries),
+        min(batch.begin for batch in batches.values()),
+        {"pequod.rows": len(entries)},
+    )
+    for batch in batches.values():
+        attributes: dict[str, spans.Value] = {
+            "pequod.batch.number": batch.number,
+            "pequod.batch.rows": batch.rows,
+        }
+        if model:
+            attributes["pequod.model"] = model
+        spans.record("batch", batch.begin, batch.end, attributes)
 
 
 def _settable(error: Exception) -> Exception:

@@ -10,6 +10,8 @@ from contextvars import ContextVar
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Id of the call being served in this task; empty outside calls."""
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
+"""The trace that the call is part of, 32 hexadecimal digits; empty where nobody traces."""
 
 # Attributes that every LogRecord has; anything else came in through `extra=`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -34,6 +36,8 @@ class JsonFormatter(logging.Formatter):
         }
         if call := request_id.get():
             line["request_id"] = call
+        if traced := trace_id.get():
+            line["trace_id"] = traced
         line.update({k: v for k, v in vars(record).items() if k not in _STANDARD})
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)

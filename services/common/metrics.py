@@ -1,4 +1,7 @@
-"""Every Prometheus metric of the platform, in one place; recorded at the layer edges."""
+"""Every Prometheus metric of the platform, in one place; recorded at the layer edges.
+
+Figures of GPUs alone are elsewhere, in ``gpus.py``: nothing is recorded, the driver is asked at each scrape.
+"""
 
 from __future__ import annotations
 

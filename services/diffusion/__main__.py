@@ -15,6 +15,7 @@ from services.common.metrics import Metrics
 from services.common.residency import ModelManager
 from services.common.rpc.model_servicer import ModelServicer
 from services.common.rpc.process import run
+from services.common.rpc.resources import Resources
 from services.common.rpc.server import serve, server_settings
 from services.common.settings import from_environment
 from services.common.store.settings import StoreSettings
@@ -56,6 +57,7 @@ class DiffusionProcess:
         self._rankers: ModelManager[Ranker] = ModelManager(
             store, rankers, Metrics(NAME), models.memory_bytes, models.load_wait
         )
+        self._resources = Resources([self._manager, self._rankers], models)
         self._dispatcher = Dispatcher(metrics, settings.max_images)
         self._lane = Work("finishing", None, 1, 2 * settings.max_images)
 
@@ -65,7 +67,9 @@ class DiffusionProcess:
         defaults = Defaults(chosen.default_model, chosen.default_upscaler, chosen.default_ranker)
         servicer = DiffusionServicer(self._manager, self._rankers, self._dispatcher, self._lane, defaults)
         add_DiffusionServiceServicer_to_server(servicer, server)
-        add_ModelServiceServicer_to_server(ModelServicer(self._manager, NAME, self._exporter), server)
+        add_ModelServiceServicer_to_server(
+            ModelServicer(self._manager, NAME, self._exporter, self._resources), server
+        )
         return (*entry(NAME).grpc_services, MODEL_SERVICE)
 
     async def start(self) -> None:

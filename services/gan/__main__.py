@@ -16,6 +16,7 @@ from services.common.residency import ModelManager
 from services.common.residency.contract import Loader, M
 from services.common.rpc.model_servicer import ModelServicer
 from services.common.rpc.process import run
+from services.common.rpc.resources import Resources
 from services.common.rpc.server import serve, server_settings
 from services.common.settings import from_environment
 from services.common.store.settings import StoreSettings
@@ -58,6 +59,7 @@ class GanProcess:
         # Other services' models; their metrics are those services' to report.
         self._upscalers = manager(UpscalerLoader(exporter(graphs_of_upscaler), open_graph), Metrics(NAME))
         self._eyes = manager(EyesLoader(exporter(graphs_of_embedder), open_graph), Metrics(NAME))
+        self._resources = Resources([self._manager, self._upscalers, self._eyes], models)
         defaults = Defaults(settings.default_model, settings.default_upscaler, settings.feature_model)
         self._models = Models(self._manager, self._upscalers, self._eyes, defaults)
         self._finishing = Work("finishing", None, 1, 2 * settings.max_images)
@@ -79,7 +81,9 @@ class GanProcess:
     def register(self, server: grpc.aio.Server) -> tuple[str, ...]:
         """Add both servicers."""
         add_GanServiceServicer_to_server(GanServicer(self._models, self._rooms), server)
-        add_ModelServiceServicer_to_server(ModelServicer(self._manager, NAME, self._exporter), server)
+        add_ModelServiceServicer_to_server(
+            ModelServicer(self._manager, NAME, self._exporter, self._resources), server
+        )
         return (*entry(NAME).grpc_services, MODEL_SERVICE)
 
     async def start(self) -> None:

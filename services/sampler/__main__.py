@@ -15,6 +15,7 @@ from services.common.metrics import Metrics
 from services.common.residency import ModelManager
 from services.common.rpc.model_servicer import ModelServicer
 from services.common.rpc.process import run
+from services.common.rpc.resources import Resources
 from services.common.rpc.server import serve, server_settings
 from services.common.settings import from_environment
 from services.common.store import ModelStore
@@ -42,6 +43,7 @@ class SamplerProcess:
         self._manager: ModelManager[Loaded] = ModelManager(
             store, _loader(store, settings), metrics, models.memory_bytes, models.load_wait
         )
+        self._resources = Resources([self._manager], models)
         limits = Limits(settings.max_running, settings.max_waiting, settings.pace_ms / 1e3)
         self._scheduler = Scheduler(metrics, limits)
 
@@ -50,7 +52,9 @@ class SamplerProcess:
         settings = self._settings
         sampler = SamplerServicer(self._manager, self._scheduler, settings.default_model, settings.max_tokens)
         add_SamplerServiceServicer_to_server(sampler, server)
-        add_ModelServiceServicer_to_server(ModelServicer(self._manager, NAME, self._exporter), server)
+        add_ModelServiceServicer_to_server(
+            ModelServicer(self._manager, NAME, self._exporter, self._resources), server
+        )
         return (*entry(NAME).grpc_services, MODEL_SERVICE)
 
     async def start(self) -> None:

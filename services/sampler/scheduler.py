@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from services.common.errors import Code, Reason, ServiceError, overloaded
 from services.common.metrics import Metrics
+from services.common.tracing import spans
 from services.sampler.engine import Engine, Figures, Output
 from services.sampler.sequence import Sequence
 from services.sampler.turn import Turn
@@ -104,14 +105,18 @@ class Ticket:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.began is not None:
+            facts: spans.Attributes = {"pequod.model": self.engine.name, "pequod.batch.rows": self.batch_rows}
+            spans.record("steps", self.began, self.ended, {**facts, "pequod.sequences": len(self.rows)})
         self.departed = True
         self._leave()
 
     async def begun(self) -> None:
         """Return when the first sequence joins a step. Raises what ended the request before that."""
-        event = await self._events.get()
-        if isinstance(event, BaseException):
-            raise event
+        with spans.span("queue"):
+            event = await self._events.get()
+            if isinstance(event, BaseException):
+                raise event
 
     async def outputs(self) -> AsyncIterator[tuple[int, Output]]:
         """(place, output) after each turn, until every sequence has finished. Raises what went wrong."""

@@ -18,6 +18,7 @@ from services.common.metrics import Metrics
 from services.common.residency import ModelManager
 from services.common.rpc.model_servicer import ModelServicer
 from services.common.rpc.process import run
+from services.common.rpc.resources import Resources
 from services.common.rpc.server import serve, server_settings
 from services.common.settings import from_environment
 from services.common.store.settings import StoreSettings
@@ -55,6 +56,7 @@ class TokenizerProcess:
         self._tokenizers: ModelManager[Encoding] = ModelManager(
             store, TokenizerLoader(), Metrics(NAME), models.memory_bytes, models.load_wait
         )
+        self._resources = Resources([self._manager, self._tokenizers], models)
         self._models = Models(self._manager, self._tokenizers, settings)
         self._work = Work(NAME, metrics, threads, settings.max_work)
         self._embedding = Embedding(self._work, RowQueues(metrics, settings), metrics)
@@ -65,7 +67,9 @@ class TokenizerProcess:
         vectors = EmbeddingServicer(self._models, self._embedding, self._work)
         add_TokenizerServiceServicer_to_server(tokens, server)
         add_EmbeddingServiceServicer_to_server(vectors, server)
-        add_ModelServiceServicer_to_server(ModelServicer(self._manager, NAME, self._exporter), server)
+        add_ModelServiceServicer_to_server(
+            ModelServicer(self._manager, NAME, self._exporter, self._resources), server
+        )
         return (*entry(NAME).grpc_services, MODEL_SERVICE)
 
     async def start(self) -> None:

@@ -45,7 +45,7 @@ def _variables_of(module) -> set[str]:
 
 
 def test_every_variable_is_in_the_readme_and_every_one_there_is_read():
-    shown = set(re.findall(r"PEQUOD_[A-Z_]+[A-Z]", README))
+    shown = set(re.findall(r"(?:PEQUOD|OTEL)_[A-Z_]+[A-Z]", README))
     assert shown == settings_variables() | OTHER_VARIABLES
 
 

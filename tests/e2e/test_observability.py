@@ -24,6 +24,9 @@ UNANSWERED = {
     "Adapters, new to the network or not": "needs an adapter, which a training makes",
     "Whose callers left": "needs a caller that leaves at the right moment",
     "Webhooks": "needs somebody who listens",
+    **dict.fromkeys(
+        ("GPUs busy", "Memory of GPUs in use", "Temperature of GPUs", "Power of GPUs"), "needs an NVIDIA GPU"
+    ),
 }
 """Panels that stay empty here, each with what it would take."""
 

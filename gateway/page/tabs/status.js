@@ -1,6 +1,6 @@
 // Status: who is ready, what is at work, and which models there are.
 
-import { call, FINETUNE, readiness } from "../app/api.js";
+import { call, FINETUNE, MODELS, readiness } from "../app/api.js";
 import { bytes, button, card, h } from "../app/dom.js";
 import { askAgain, models, reference } from "../app/models.js";
 
@@ -11,6 +11,12 @@ export function statusTab() {
   const services = h("tbody");
   const jobs = h("p", { class: "note" });
   const known = h("tbody");
+  const held = h("tbody");
+  const holding = card(
+    "Memory and disks",
+    scrolled(["Service", "Models in memory", "Store", "Cache", "GPU memory"], held),
+  );
+  holding.hidden = true;
   const said = h("p", { class: "said", role: "status" }, "Asking …");
   const wrong = h("p", { class: "wrong", role: "alert" });
   const panel = () => services.closest("[role=tabpanel]");
@@ -29,6 +35,9 @@ export function statusTab() {
       );
       jobs.textContent = await queues();
       known.replaceChildren(...(await models()).map(model));
+      const resources = await budgets();
+      held.replaceChildren(...resources.map(holds));
+      holding.hidden = !resources.length;
     } catch (error) {
       wrong.textContent = error.message;
     }
@@ -47,6 +56,7 @@ export function statusTab() {
     h("div", { class: "acts" }, said, button("Ask now", look)),
     wrong,
     card("Services", scrolled(["Service", "State", "Calls at work", "Backends"], services), jobs),
+    holding,
     card("Models", scrolled(["Model", "Kind", "State", "Memory", "Runs in", "Licence"], known)),
   ];
 }
@@ -107,6 +117,33 @@ function model(each) {
     h("th", { scope: "row", title: each.trainingData ?? "" }, reference(each)),
     ...cells.map((cell) => h("td", {}, cell)),
   );
+}
+
+/** What each service holds of its machine; nothing for a key that may not know. */
+async function budgets() {
+  try {
+    return (await call(`${MODELS}/ListModels`, { pageSize: 1, resources: true })).resources ?? [];
+  } catch (error) {
+    if (error.reason === "NOT_ALLOWED") return [];
+    throw error;
+  }
+}
+
+function holds({ service, memoryBytes = 0, memoryBudgetBytes = 0, disks = [], gpus = [] }) {
+  const disk = (name) =>
+    disks
+      .filter((each) => each.name === name)
+      .map(({ usedBytes = 0, freeBytes = 0 }) => `${bytes(usedBytes)}, ${bytes(freeBytes)} free`);
+  const gpu = gpus.map(
+    ({ index = 0, usedBytes = 0, totalBytes }) => `${index}: ${bytes(usedBytes)} of ${bytes(totalBytes)}`,
+  );
+  const cells = [
+    `${bytes(memoryBytes)} of ${bytes(memoryBudgetBytes)}`,
+    disk("store").join(),
+    disk("cache").join(),
+    gpu.join("; ") || "none",
+  ];
+  return h("tr", {}, h("th", { scope: "row" }, service), ...cells.map((cell) => h("td", {}, cell)));
 }
 
 const light = (words, on) => h("span", { class: on ? "light on" : "light" }, words);

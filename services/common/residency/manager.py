@@ -125,6 +125,16 @@ class ModelManager(Generic[M]):
             return await self._look(reference)
         return version
 
+    @property
+    def memory_bytes(self) -> int:
+        """What its models hold, those that are being loaded included."""
+        return self._pool.used_bytes
+
+    @property
+    def budget_bytes(self) -> int:
+        """What they may hold."""
+        return self._pool.budget_bytes
+
     async def aliases_of(self, version: ModelVersion) -> tuple[str, ...]:
         """The aliases that name a version now."""
         return await self.store.aliases_of(version)

@@ -14,6 +14,7 @@ from services.common.metrics import Metrics
 from services.common.residency.contract import Key, Loaded, Loader, M, Resident, Standing, State
 from services.common.residency.standings import Standings
 from services.common.store import ModelStore, ModelVersion
+from services.common.tracing import spans
 
 FAILED_LOAD_PAUSE = 1.0  # seconds in which a failed load is reported again instead of tried again
 CLOSE_WAIT = 5.0  # seconds in which the last users of a model may end when the process closes
@@ -29,7 +30,7 @@ class Pool(Generic[M]):
         self._store = store
         self._loader = loader
         self._metrics = metrics
-        self._budget = budget_bytes
+        self.budget_bytes = budget_bytes
         self._residents: dict[Key, Resident[M]] = {}
         self._leaving: dict[Resident[M], asyncio.Task[None]] = {}
         self._loads: dict[Key, asyncio.Task[Loaded[M]]] = {}
@@ -53,13 +54,9 @@ class Pool(Generic[M]):
         # An awaited model is not evicted between the end of its load and the lease.
         self._awaited[key] += 1
         try:
-            while (resident := self._residents.get(key)) is None:
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                task = self.begin_load(version)
-                done, _ = await asyncio.wait({task}, timeout=left)
-                if not done:
-                    raise loading(str(version), retry_after=wait or 1.0)
-                task.result()
+            if (resident := self._residents.get(key)) is None:
+                with spans.span("wait for model", {"pequod.model": str(version)}):
+                    resident = await self._loaded(version, deadline, wait)
             resident.leases += 1
             resident.idle.clear()
             return resident
@@ -67,6 +64,17 @@ class Pool(Generic[M]):
             self._awaited[key] -= 1
             if not self._awaited[key]:
                 del self._awaited[key]
+
+    async def _loaded(self, version: ModelVersion, deadline: float | None, wait: float | None) -> Resident[M]:
+        """The model in memory once it is there."""
+        while (resident := self._residents.get(version.key)) is None:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            task = self.begin_load(version)
+            done, _ = await asyncio.wait({task}, timeout=left)
+            if not done:
+                raise loading(str(version), retry_after=wait or 1.0)
+            task.result()
+        return resident
 
     def release(self, resident: Resident[M]) -> None:
         """End a lease."""
@@ -115,7 +123,9 @@ class Pool(Generic[M]):
             if resident := self._residents.get(key):
                 return Loaded(resident)
             self._raise_recent_failure(key)
-            return await self._read(version)
+            # Below the call that began it; others only wait for it.
+            with spans.span("load model", {"pequod.model": str(version)}):
+                return await self._read(version)
         except ServiceError as error:
             self._fail(version, error)
             raise
@@ -138,12 +148,15 @@ class Pool(Generic[M]):
         key = version.key
         self._raise_closing()
         self.standings.set(key, Standing(State.PULLING))
-        path = await self._store.fetch(version, self.standings.reporter(key))
+        with spans.span("fetch files"):
+            path = await self._store.fetch(version, self.standings.reporter(key))
         needed = await asyncio.to_thread(self._loader.memory_bytes, version, path)
         self.standings.set(key, Standing(State.LOADING, memory_bytes=needed))
-        evicted = await self._make_room(version, needed)
+        with spans.span("make room"):
+            evicted = await self._make_room(version, needed)
         self._raise_closing()
-        model = await asyncio.to_thread(self._bring_up, version, path)
+        with spans.span("read and warm up", {"pequod.bytes": needed}):
+            model = await asyncio.to_thread(self._bring_up, version, path)
         resident = Resident(version, model, needed, last_used=time.monotonic())
         self._residents[key] = resident
         self._metrics.model_loaded.labels(*key).set(1)
@@ -166,7 +179,7 @@ class Pool(Generic[M]):
         """Evict idle models, least recently used first, until ``needed`` bytes fit; reserve them."""
         evicted: list[str] = []
         async with self._memory:
-            while (missing := self._used() + needed - self._budget) > 0:
+            while (missing := self.used_bytes + needed - self.budget_bytes) > 0:
                 ending = [task for resident, task in self._leaving.items() if not resident.leases]
                 idle = [
                     r for r in self._residents.values() if not r.leases and not self._awaited[r.version.key]
@@ -182,7 +195,9 @@ class Pool(Generic[M]):
             self._reserved[version.key] = needed
         return tuple(evicted)
 
-    def _used(self) -> int:
+    @property
+    def used_bytes(self) -> int:
+        """Of what is loaded, is leaving, or has room reserved."""
         held = (*self._residents.values(), *self._leaving)
         return sum(resident.memory_bytes for resident in held) + sum(self._reserved.values())
 
@@ -191,8 +206,8 @@ class Pool(Generic[M]):
         return ServiceError(
             Code.RESOURCE_EXHAUSTED,
             Reason.MEMORY_BUDGET,
-            f"model {version} needs {needed} bytes; {self._budget - self._used()} of the budget of "
-            f"{self._budget} are free (PEQUOD_MEMORY_BUDGET; loaded: {busy})",
+            f"model {version} needs {needed} bytes; {self.budget_bytes - self.used_bytes} of the budget of "
+            f"{self.budget_bytes} are free (PEQUOD_MEMORY_BUDGET; loaded: {busy})",
             resource=("model", str(version)),
         )
 

@@ -10,6 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar, Token
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -21,6 +22,9 @@ from services.common.metrics import Metrics
 from services.common.rpc import status
 from services.common.rpc.decode import checked, checked_stream, tolerant
 from services.common.rpc.usage import Context
+from services.common.tracing import rpc
+from services.common.tracing.context import PARENT_KEY, context_in, trace_id_in
+from services.common.tracing.spans import NOTHING, NoSpan
 
 REQUEST_ID_KEY = "x-request-id"
 
@@ -90,11 +94,28 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     @contextlib.asynccontextmanager
     async def _call(self, method: str, context: Context) -> AsyncIterator[None]:
-        metadata = context.invocation_metadata()
+        """What is logged, traced and looked up while the block runs is this call's."""
+        metadata: Any = context.invocation_metadata() or ()
         call_id = request_id_from(metadata)
-        token = log.request_id.set(call_id)
+        named = (
+            log.request_id.set(call_id),
+            log.trace_id.set(trace_id_in(context_in(metadata).get(PARENT_KEY, ""))),
+        )
         tenant = tenants.begin(_tenant(metadata))
         context.set_trailing_metadata(((REQUEST_ID_KEY, call_id),))
+        try:
+            # Those that watch health or ask for reflection have no trace either.
+            with NOTHING if method.startswith("/grpc.") else rpc.served(method, metadata) as span:
+                async with self._judged(method, context, call_id, span):
+                    yield
+        finally:
+            _reset(log.request_id, named[0])
+            _reset(log.trace_id, named[1])
+            tenants.end(tenant)
+
+    @contextlib.asynccontextmanager
+    async def _judged(self, method: str, context: Context, call_id: str, span: NoSpan) -> AsyncIterator[None]:
+        """However the block ends, the caller gets a status that fits, and it is counted."""
         started = time.perf_counter()
         counted = not method.startswith("/grpc.")
         self.running += counted
@@ -119,9 +140,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             await _abort(context, internal_error(call_id), call_id)
         finally:
             self.running -= counted
+            rpc.answered(span, code)
             self._record(method, code, time.perf_counter() - started)
-            _reset(token)
-            tenants.end(tenant)
 
     def _record(self, method: str, code: str, seconds: float) -> None:
         service = self._metrics.service
@@ -160,7 +180,7 @@ def _tenant(metadata: Any) -> str:
     return tenants.LOCAL
 
 
-def _reset(token: Any) -> None:
+def _reset(variable: ContextVar[str], token: Token[str]) -> None:
     # An abandoned stream is closed from another context, where the token means nothing.
     with contextlib.suppress(ValueError):
-        log.request_id.reset(token)
+        variable.reset(token)

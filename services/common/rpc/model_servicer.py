@@ -15,6 +15,7 @@ from services.common.residency import ModelManager, Standing, State
 from services.common.residency.export import Exported, Exporter
 from services.common.rpc.model_messages import kind_of, model_message
 from services.common.rpc.paging import page_of
+from services.common.rpc.resources import Resources
 from services.common.rpc.usage import Context, accepted
 from services.common.store import ModelVersion
 
@@ -28,8 +29,15 @@ _FORMATS = {
 class ModelServicer(pb.ModelServiceServicer):
     """The models of one service."""
 
-    def __init__(self, manager: ModelManager[Any], service: str, exporter: Exporter | None = None) -> None:
+    def __init__(
+        self,
+        manager: ModelManager[Any],
+        service: str,
+        exporter: Exporter | None = None,
+        resources: Resources | None = None,
+    ) -> None:
         self._manager = manager
+        self._resources = resources
         self._service = service
         self._exporter = exporter
         self._exports: set[asyncio.Task[Exported]] = set()
@@ -41,9 +49,12 @@ class ModelServicer(pb.ModelServiceServicer):
         if request.kind:
             versions = [v for v in versions if kind_of(v) == request.kind]
         page, next_token = page_of(versions, request.page_size, request.page_token)
-        return pb.ListModelsResponse(
+        reply = pb.ListModelsResponse(
             models=[self._model(version) for version in page], next_page_token=next_token, usage=Usage()
         )
+        if request.resources and self._resources is not None:
+            reply.resources.append(await self._resources.message(self._service))
+        return reply
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         """One model."""

@@ -11,8 +11,10 @@ from typing import Any
 import uvloop
 
 from services.common import log
+from services.common.gpu_share import cap_gpu
 from services.common.settings import SettingsError, from_environment, setting
 from services.common.threads import cap_threads, own_threads
+from services.common.tracing.starting import tracing
 
 BAD_START = 2
 
@@ -58,7 +60,9 @@ def run(name: str, main: Callable[[], Coroutine[Any, Any, None]], services: int 
         log.configure(name, from_environment(ProcessSettings).log_level)
         if services:
             cap_threads(own_threads(services))
-        uvloop.run(main())
+            cap_gpu(name)
+        with tracing(name):
+            uvloop.run(main())
     except (SettingsError, OSError) as error:
         logging.getLogger("pequod.server").error("cannot start: %s", error)
         sys.stderr.write(f"{name}: {error}\n")

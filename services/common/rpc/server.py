@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.common.catalogue import ServiceEntry
+from services.common.gpus import GpuCollector, Gpus
 from services.common.metrics import Metrics
 from services.common.rpc.interceptors import CallInterceptor
 from services.common.rpc.process import ProcessSettings
@@ -80,6 +81,7 @@ async def serve(service: Service, settings: ServerSettings, metrics: Metrics) ->
     Raises SettingsError for an address that may not be bound, OSError for one that is taken.
     """
     tls = server_tls(settings.tls)
+    metrics.registry.register(GpuCollector(Gpus()))
     check_bind(settings.host, settings.insecure, "client certificates" if settings.tls.client_ca else "")
     stop = stop_event()
     calls = CallInterceptor(metrics)

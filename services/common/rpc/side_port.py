@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from services.common.rpc.http_protocol import BoundedProtocol
 from services.common.rpc.tls import ServerTls
@@ -63,7 +64,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def http_serving(
-    app: Starlette, host: str, port: int, grace: int = 5, tls: ServerTls | None = None
+    app: ASGIApp, host: str, port: int, grace: int = 5, tls: ServerTls | None = None
 ) -> AsyncIterator[int]:
     """Serve ``app`` on this loop while the block runs; yields the port that was bound.
 

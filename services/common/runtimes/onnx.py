@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from services.common.errors import Code, Reason, ServiceError, unsupported
 from services.common.export.manifest import listed_in_export
+from services.common.gpu_share import gpu_bytes
 from services.common.runtimes.tensors import GraphTensor, check_feeds
 
 log = logging.getLogger("pequod.runtimes")
@@ -102,7 +103,7 @@ def _open(path: Path, threads: int, providers: Sequence[str]) -> ort.InferenceSe
         return ort.InferenceSession(
             str(path),
             options,
-            providers=[(_PROVIDERS[name], _OPTIONS.get(name, {})) for name in providers],
+            providers=[(_PROVIDERS[name], _options(name)) for name in providers],
             disabled_optimizers=_SLOW_ON_CPU if list(providers) == ["cpu"] else None,
             enable_fallback=0,  # the Python wrapper would go on with the CPU and say so on stdout only
         )
@@ -110,6 +111,15 @@ def _open(path: Path, threads: int, providers: Sequence[str]) -> ort.InferenceSe
         raise ServiceError(
             Code.FAILED_PRECONDITION, Reason.LOAD_FAILED, f"{path.name} cannot be opened: {error}"
         ) from error
+
+
+def _options(name: str) -> dict[str, str]:
+    """Of a provider; on a GPU with the share of its memory that this process may take."""
+    options = dict(_OPTIONS.get(name, {}))
+    if name == "cuda" and (share := gpu_bytes()):
+        # By default an arena doubles as it grows, and would pass the limit long before it is needed.
+        options |= {"gpu_mem_limit": str(share), "arena_extend_strategy": "kSameAsRequested"}
+    return options
 
 
 def _check_providers(demanded: Sequence[str] | None, active: Sequence[str]) -> None:

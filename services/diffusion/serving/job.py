@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from services.common.errors import ServiceError
+from services.common.tracing import spans
 from services.diffusion.engine import Adapter, Model
 from services.diffusion.painting.painting import Painting
 from services.diffusion.schedulers.levels import Array
@@ -121,7 +123,22 @@ class Job:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._trace()
         self._leave(self)
+
+    def _trace(self) -> None:
+        """Where its time went, as spans below the current one."""
+        figures, now = self.figures, time.monotonic()
+        began = now if figures.began is None else figures.began
+        spans.record("queue", figures.submitted, began, {"pequod.images": len(self.images)})
+        if figures.began is not None:
+            facts: spans.Attributes = {
+                "pequod.model": self.order.model.name,
+                "pequod.batch.rows": figures.most_rows,
+            }
+            spans.record(
+                "network calls", began, figures.ended or now, {**facts, "pequod.calls": figures.calls}
+            )
 
     @property
     def has_begun(self) -> bool:

@@ -47,10 +47,18 @@ class JobRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, tenant: str, spec: Spec, request_id: str = "", asked: str = "") -> tuple[Job, bool]:
+    def create(
+        self,
+        tenant: str,
+        spec: Spec,
+        request_id: str = "",
+        asked: str = "",
+        trace: Mapping[str, str] | None = None,
+    ) -> tuple[Job, bool]:
         """A job in state VALIDATING; the one that ``request_id`` made before, and True, where there is one.
 
         ``asked``: hash of what was asked for, before defaults were filled in; the spec's own without one.
+        ``trace``: what ``trace`` is to give back.
         Raises ALREADY_EXISTS when ``request_id`` asked for something else.
         """
         sha256 = asked or spec.sha256
@@ -60,7 +68,7 @@ class JobRecords:
                 return known, True
             job_id = new_job_id()
             named = replace(spec, name=spec.name or output_name(spec, job_id))
-            rows.created(connection, fresh(tenant, job_id, named, request_id, sha256))
+            rows.created(connection, fresh(tenant, job_id, named, request_id, sha256), trace or {})
             return rows.get(connection, tenant, job_id), False
 
         return self._database.write(task)
@@ -72,6 +80,11 @@ class JobRecords:
     def get(self, tenant: str, job_id: str) -> Job:
         """One job. Raises NOT_FOUND."""
         return self._database.read(lambda connection: rows.get(connection, tenant, job_id))
+
+    def trace(self, tenant: str, job_id: str) -> Mapping[str, str]:
+        """Context of the call that made the job, in W3C's headers; empty where that was not traced."""
+        (first, *_), _ = self.events(tenant, job_id, 0, 1)
+        return dict(first.data.get("trace", {}))
 
     def page(
         self, tenant: str, size: int, after: tuple[datetime, str] | None = None, only: Filter | None = None

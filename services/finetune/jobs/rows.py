@@ -115,10 +115,10 @@ def change(
         connection.execute(insert(JOB_EVENTS).values(rows))
 
 
-def created(connection: Connection, values: Mapping[str, Any]) -> None:
-    """A new job, with its first event."""
+def created(connection: Connection, values: Mapping[str, Any], trace: Mapping[str, str]) -> None:
+    """A new job, with its first event, where the trace context of the call that asked is kept."""
     connection.execute(insert(JOBS).values(**values, created_at=now(), last_event=1))
-    first = {"from": None, "to": values["state"], "error": None}
+    first = {"from": None, "to": values["state"], "error": None, **({"trace": dict(trace)} if trace else {})}
     connection.execute(
         insert(JOB_EVENTS).values(
             tenant=values["tenant"],

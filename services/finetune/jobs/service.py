@@ -87,15 +87,18 @@ class Jobs:
         self.orchestrator = Orchestrator(self.records, validator, tenders, metrics, clean)
         local.changed = self.orchestrator.wake
 
-    def create(self, tenant: str, spec: Spec, request_id: str, asked: str) -> tuple[Job, bool]:
+    def create(
+        self, tenant: str, spec: Spec, request_id: str, asked: str, trace: Mapping[str, str]
+    ) -> tuple[Job, bool]:
         """A job in state VALIDATING, or the one that ``request_id`` made before, and True.
 
+        ``trace``: context of the call that asks, in W3C's headers; the job's runs are below it.
         What can be known to be in its way already is refused. Raises as the examiner and the records do.
         """
         if (known := self.records.made_by(tenant, request_id, asked)) is not None:
             return known, True
         self.examiner.examine(tenant, spec)
-        return self.records.create(tenant, spec, request_id, asked)
+        return self.records.create(tenant, spec, request_id, asked, trace)
 
     async def forecast(self, tenant: str, spec: Spec) -> Mapping[str, Any]:
         """What a job would take. On the event loop; raises as the forecaster does."""

@@ -19,6 +19,8 @@ from services.common.rpc.process import BAD_START, ProcessSettings
 from services.common.settings import SettingsError, from_environment
 from services.common.store.settings import StoreSettings
 from services.common.threads import cap_threads
+from services.common.tracing.settings import tracing_settings
+from services.common.tracing.starting import tracing
 from services.finetune.catalogue.entries import recipe
 from services.finetune.checkpoints.folder import JobFolder
 from services.finetune.checkpoints.records import CheckpointRecords
@@ -59,13 +61,15 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
         settings = from_environment(FinetuneSettings, environ)
         models = from_environment(StoreSettings, environ)
         limits = from_environment(JobSettings, environ)
+        tracing_settings(environ)  # a bad one is told of here
         database = from_environment(DatabaseSettings, environ).open()
     except (SettingsError, ServiceError, OSError) as error:
         logging.getLogger("pequod.worker").error("cannot start: %s", error)
         return BAD_START
     tenants.begin(chosen.tenant)
     try:
-        return _work(chosen, database, settings, models, limits, stopping)
+        with tracing(NAME, environ):
+            return _work(chosen, database, settings, models, limits, stopping)
     finally:
         database.close()
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.common.errors import Reason
+from services.common.tracing import spans
+from services.common.tracing.spans import Kind, NoSpan
 from services.finetune.catalogue.entries import recipe
 from services.finetune.catalogue.recipe import Recipe
 from services.finetune.checkpoints.folder import JobFolder, size_of
@@ -67,12 +69,24 @@ class Run:
         """To an end of some kind, written down; Fenced ends the process."""
         self._reporter.start()
         try:
-            outcome = self._outcome()
+            with self._traced() as span:
+                outcome = self._outcome()
+                span.set({"pequod.job_state": outcome.state.value})
+                span.conclude(outcome.error.reason if outcome.error is not None else "")
             self._reporter.write(outcome)
             if outcome.state in ENDED:
                 self._parts.folder.end()
         finally:
             self._reporter.close()
+
+    def _traced(self) -> NoSpan:
+        """The span of this run, below the call that made the job."""
+        if not spans.is_on():
+            return spans.NOTHING
+        job = self._job
+        facts: spans.Attributes = {"pequod.job": job.job_id, "pequod.attempt": job.attempts}
+        trace = self._parts.jobs.trace(job.tenant, job.job_id)
+        return spans.entered(f"job {job.spec.recipe}", trace, facts, Kind.INTERNAL)
 
     def _outcome(self) -> Report:
         """What the run comes to."""
@@ -89,21 +103,24 @@ class Run:
     def _work(self) -> None:
         parts, job = self._parts, self._job
         asked = Asked(job.tenant, job.spec, job.base_version)
-        prepared = Preparation(asked, self._recipe, parts.means, parts.folder.path, self._watcher).run()
+        with spans.span("prepare"):
+            prepared = Preparation(asked, self._recipe, parts.means, parts.folder.path, self._watcher).run()
         values = {"dataset_digest": prepared.dataset_digest, "base_version": prepared.base_version}
         run = load(self._recipe)
         self._reporter.write(Report(state=State.RUNNING, values=values))
         self._check()
         self._is_deaf = not self._recipe.stops
         self._watcher.on_timed = self._timed if self._recipe.has_steps else None
-        run(prepared.task, self._watcher)
+        with spans.span("train"):
+            run(prepared.task, self._watcher)
         self._watcher.on_timed = None
         self._is_deaf = False
         # An attempt after others has not seen all of it.
         taken = {"forecast": self._forecast(to_the_end=True)} if self._job.attempts == 1 else {}
         self._reporter.write(Report(state=State.EVALUATING, remaining_seconds=0.0, values=taken))
         self._check()
-        self._promote()
+        with spans.span("publish"):
+            self._promote()
 
     def _timed(self) -> None:
         """The first steps say what all of them take."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from services.common.errors import unsupported
+from services.common.gpu_share import cap_torch
 from services.common.settings import SettingsError
 from services.common.store.derived import Derive
 from services.sampler.transformer.lora.linears import Linears
@@ -58,6 +59,7 @@ def _open_in_torch(
     from services.sampler.transformer.torch import opening
 
     torch.set_num_threads(placement.threads)
+    cap_torch(torch, device)
     room = opening.Room(placement.slots, placement.context, cache_bytes)
     runner, inspector, positions = opening.open_model(
         _own_family(description), description, folder, room, placement.precision, torch.device(device)

@@ -23,6 +23,10 @@ def status(url: str) -> None:
         assert shipped <= set(models.all_inner_texts())
         expect(visit.card("Services").locator(".note")).to_contain_text("Fine-tuning jobs:")
 
+        held = visit.card("Memory and disks").locator("tbody tr")
+        assert held.locator("th").all_inner_texts() == [name for name in SERVICES if name != "finetune"]
+        expect(held.first.locator("td").first).to_contain_text("MB of ")
+
         def polls() -> int:
             return sum(each.url.endswith("/readyz") for each in visit.requests)
 

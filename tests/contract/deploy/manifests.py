@@ -17,10 +17,12 @@ import yaml
 
 import gateway.settings
 from services.common.catalogue import SERVICES, entry
+from services.common.gpu_share import GpuSettings
 from services.common.rpc.server import ServerSettings
 from services.common.rpc.tls import TlsSettings
 from services.common.settings import variables
 from services.common.threads import ThreadSettings
+from services.common.tracing.settings import TracingSettings
 
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "deploy/k8s"
@@ -127,6 +129,7 @@ def read_by(process: str) -> dict[str, Any]:
 
 def classes_of(process: str) -> Iterator[tuple[type, str]]:
     """Settings classes, each with what it puts into the names of its variables."""
+    yield TracingSettings, process
     if process == "gateway":
         for cls in _settings_in(gateway.settings):
             per_service = cls is gateway.settings.Addresses
@@ -134,6 +137,8 @@ def classes_of(process: str) -> Iterator[tuple[type, str]]:
         return
     own = _settings_in(importlib.import_module(f"services.{process}.__main__"))
     yield from ((cls, process) for cls in (ServerSettings, ThreadSettings, *own))
+    if process in GpuSettings.PREFIXES:
+        yield GpuSettings, process
     yield TlsSettings, "services"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -93,6 +94,17 @@ def called_by_envoy():
                     yield "envoy", "gateway", each["endpoint"]["health_check_config"]["port_value"]
 
 
+def spans_sent(manifests):
+    """As the settings of each process say; nowhere else where they say nothing."""
+    found = set()
+    for name in PROCESSES:
+        address = environment(manifests, server(pods(manifests)[name])).get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        if address:
+            place = urlsplit(address)
+            found.add((name, f"namespace {place.hostname.split('.')[1]}", place.port))
+    return found
+
+
 def test_all_is_denied_that_is_not_allowed(manifests):
     denied = [
         policy["spec"]
@@ -144,6 +156,7 @@ def test_to_the_outside_only_names_and_what_a_process_needs(manifests):
     if any("s3://" in str(each.get("data")) for each in of_kind(manifests, "ConfigMap")):
         expected |= {(name, "addresses", port) for name in SERVICES for port in (443, 9000)}
         expected |= {(name, "addresses", 5432) for name in ("gateway", "finetune")}
+    expected |= spans_sent(manifests)
     if of_kind(manifests, "LocalQueue"):
         expected |= {("finetune", ANYWHERE, port) for port in (443, 6443)}
     assert outward == expected

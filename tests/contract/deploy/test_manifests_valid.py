@@ -74,4 +74,4 @@ def test_every_component_is_in_an_overlay_or_explained():
         for path in yaml.safe_load(file.read_text()).get("components", [])
     }
     # Of one's own choice: whether services fetch from the internet, whether they show certificates.
-    assert set(COMPONENTS) - used == {"hub", "mtls"}
+    assert set(COMPONENTS) - used == {"hub", "mtls", "traces"}

@@ -15,8 +15,10 @@ from services.common.residency import ModelManager
 from services.common.residency.export import Exported, ParityFigure
 from services.common.rpc.interceptors import CallInterceptor
 from services.common.rpc.model_servicer import ModelServicer
+from services.common.rpc.resources import Resources
 from services.common.rpc.status import DETAILS_KEY
 from services.common.store import FileEntry, Kind
+from services.common.store.settings import StoreSettings
 from tests.unit.common.store_parts import disk_store, publish
 
 
@@ -83,7 +85,10 @@ async def world(tmp_path):
     manager = ModelManager(store, loader, Metrics("toys"), budget_bytes=100)
     await manager.start()
     server = grpc.aio.server(interceptors=[CallInterceptor(Metrics("toys"))])
-    pb.add_ModelServiceServicer_to_server(ModelServicer(manager, "toys", exporter), server)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/one.bin").write_bytes(b"x" * 123)
+    resources = Resources([manager], StoreSettings(user=str(tmp_path / "mine"), cache=tmp_path / "cache"))
+    pb.add_ModelServiceServicer_to_server(ModelServicer(manager, "toys", exporter, resources), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -122,6 +127,17 @@ async def test_pages_join_to_the_sorted_whole(world):
 async def test_the_kind_filters(world):
     reply = await world.ListModels(pb.ListModelsRequest(kind=pb.MODEL_KIND_ENCODING))
     assert [m.name for m in reply.models] == ["words"]
+
+
+async def test_what_is_held_is_told_to_who_asks(world):
+    assert not (await world.ListModels(pb.ListModelsRequest())).resources
+    await world.LoadModel(pb.LoadModelRequest(model="a:1"))
+    (held,) = (await world.ListModels(pb.ListModelsRequest(resources=True))).resources
+    assert (held.service, held.memory_bytes, held.memory_budget_bytes) == ("toys", 10, 100)
+    disks = {each.name: each for each in held.disks}
+    assert (disks["cache"].used_bytes, disks["store"].used_bytes) == (123, 0)
+    assert disks["cache"].free_bytes > 0
+    assert disks["store"].free_bytes > 0  # of the disk that it will be on
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+from prometheus_client import CollectorRegistry
 
+from services.common.gpus import GpuCollector, Gpus
 from services.common.metrics import Metrics
 
 ROOT = Path(__file__).parents[3]
@@ -66,12 +68,18 @@ def recorded(query: str) -> set[str]:
     return set(_RECORDED.findall(query))
 
 
+def registry() -> CollectorRegistry:
+    """What a service's process is scraped for."""
+    metrics = Metrics("any")
+    metrics.registry.register(GpuCollector(Gpus()))
+    return metrics.registry
+
+
 @functools.cache
 def exported() -> dict[str, set[str]]:
-    """The series that a process exports, each with its labels, from the one file that declares them."""
+    """The series that a process exports, each with its labels, from the files that declare them."""
     found: dict[str, set[str]] = {}
-    metrics = Metrics("any")
-    for collector in metrics.registry._collector_to_names:
+    for collector in registry()._collector_to_names:
         labels = set(getattr(collector, "_labelnames", ()))
         for described in collector.describe() if hasattr(collector, "_labelnames") else collector.collect():
             for name in _samples(described.name, described.type):

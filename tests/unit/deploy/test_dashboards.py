@@ -10,9 +10,8 @@ import yaml
 from deploy.grafana import build
 from deploy.grafana.contents import DASHBOARDS
 from services.common.catalogue import SERVICES
-from services.common.metrics import Metrics
 from tests.unit.deploy.queries import DASHBOARDS as FILES
-from tests.unit.deploy.queries import ROOT, asked, every_query, panel_queries
+from tests.unit.deploy.queries import ROOT, asked, every_query, panel_queries, registry
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda each: each.name)
@@ -51,6 +50,6 @@ def test_every_metric_is_shown_somewhere():
     """What nobody looks at need not be recorded."""
     shown = {name for file in FILES for _, query in panel_queries(file) for name in asked(query)}
     shown |= {name for query in every_query() for name in asked(query)}
-    for collected in Metrics("any").registry.collect():
+    for collected in registry().collect():
         if collected.name.startswith("pequod_"):
             assert any(name.startswith(collected.name) for name in shown), f"{collected.name} is not shown"

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from services.common.errors import unsupported
+from services.common.gpu_share import cap_torch
 from services.diffusion.pipelines.directory import Architecture, precision_for
 from services.diffusion.pipelines.placement import Placement
 
@@ -35,6 +36,7 @@ def place_for(placement: Placement, architecture: Architecture) -> Place:
     if placement.device == "cuda" and not has_gpu:
         raise unsupported("device is 'cuda', but PyTorch sees no such device here")
     on_gpu = has_gpu and placement.device != "cpu"
+    cap_torch(torch, "cuda" if on_gpu else "cpu")
     return Place(
         device=torch.device("cuda" if on_gpu else "cpu"),
         dtype=_TYPES[precision_for(placement.precision, architecture, on_gpu)],

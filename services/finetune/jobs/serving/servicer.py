@@ -15,6 +15,7 @@ from services.common.rpc.fields import enum
 from services.common.rpc.model_messages import model_message
 from services.common.rpc.usage import Context, accepted, deadline_of, report
 from services.common.store.reference import check_alias, check_name
+from services.common.tracing import spans
 from services.common.work import Work
 from services.finetune.jobs.job import Job
 from services.finetune.jobs.service import Jobs
@@ -63,7 +64,9 @@ class FineTuneServicer(v1.FineTuneServiceServicer):
                 forecast=replies.forecast_message(forecast),
                 usage=_usage(began, context),
             )
-        create = partial(self._jobs.create, tenants.current(), spec, request_id, asked(request.spec))
+        create = partial(
+            self._jobs.create, tenants.current(), spec, request_id, asked(request.spec), spans.headers()
+        )
         job, existed = await self._run(create, context)
         self._jobs.orchestrator.wake()
         return v1.CreateJobResponse(
@@ -106,7 +109,8 @@ class FineTuneServicer(v1.FineTuneServiceServicer):
         await accepted(context)
         while True:
             look = partial(self._jobs.records.events, tenants.current(), job_id, seen, _AT_ONCE)
-            found, job = await self._run(look, context, begins=False)
+            with spans.untraced():  # a span for each look would say nothing
+                found, job = await self._run(look, context, begins=False)
             for event in found:
                 yield await asyncio.to_thread(event_message, event, read)
                 seen = event.number

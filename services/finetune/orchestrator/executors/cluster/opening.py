@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Mapping
 
 from services.common.database.database import Database
-from services.common.settings import to_environment
+from services.common.settings import to_environment, variables
 from services.common.store.settings import StoreSettings
+from services.common.tracing.settings import TracingSettings
 from services.finetune.orchestrator.executors.cluster.api import ClusterApi
 from services.finetune.orchestrator.executors.cluster.executor import ClusterExecutor
 from services.finetune.orchestrator.executors.cluster.manifest import Surroundings
@@ -25,6 +26,8 @@ _HANDED_ON = (
     "AWS_ALLOW_HTTP",
     "HF_ENDPOINT",
     "PEQUOD_LOG_LEVEL",
+    # Not the headers: a collector's key is in them.
+    *variables(TracingSettings),
 )
 """Variables that are no settings of ours, or not of this service, and that a worker needs."""
 
@@ -37,10 +40,10 @@ def open_cluster(
 ) -> ClusterExecutor:
     """Raises SettingsError where the cluster cannot be talked to. ``own``: settings that workers share."""
     settings, models, jobs = own
-    variables = to_environment(settings) | to_environment(models)
-    variables |= {"PEQUOD_FINETUNE_JOB_HOURS": f"{jobs.job_hours}"}
-    variables = {name: value for name, value in variables.items() if name not in _OF_THIS_MACHINE}
-    variables |= {name: environ[name] for name in _HANDED_ON if name in environ}
+    given = to_environment(settings) | to_environment(models)
+    given |= {"PEQUOD_FINETUNE_JOB_HOURS": f"{jobs.job_hours}"}
+    given = {name: value for name, value in given.items() if name not in _OF_THIS_MACHINE}
+    given |= {name: environ[name] for name in _HANDED_ON if name in environ}
     terms = Terms(
         accelerators=cluster.accelerators,
         accelerator_type=cluster.accelerator,
@@ -49,7 +52,7 @@ def open_cluster(
         is_remote=True,
         keeps_files=bool(cluster.claim),
     )
-    return ClusterExecutor(ClusterApi(cluster), Surroundings(cluster, variables, identity(database)), terms)
+    return ClusterExecutor(ClusterApi(cluster), Surroundings(cluster, given, identity(database)), terms)
 
 
 def refusal(settings: FinetuneSettings, models: StoreSettings, dialect: str) -> str:
