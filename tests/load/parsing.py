@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.load.actions import DEEDS, PROCESSES
 from tests.load.calls.embed import Embed
 from tests.load.calls.face import Face
 from tests.load.calls.image import Image
@@ -135,6 +136,8 @@ def _capacity(body: Mapping[str, Any], groups: Mapping[str, Group]) -> Capacity:
 def _action(body: Mapping[str, Any], phases: Sequence[Phase]) -> Planned:
     action = _made(Planned, body, "actions")
     _among(action.phase, [phase.name for phase in phases], "actions.phase", "phase")
+    _among(action.do, DEEDS, "actions.do", "deed")
+    _among(action.process, PROCESSES, "actions.process", "process")
     return action
 
 

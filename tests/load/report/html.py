@@ -121,7 +121,9 @@ def _of_processes(
     length: float,
     marks: Sequence[Mark],
 ) -> str:
-    return lines(title, {name: points(each.samples) for name, each in result.watched.items()}, length, marks)
+    found = {name: points(each.samples) for name, each in result.watched.items()}
+    shown = {name: each for name, each in found.items() if not all(math.isnan(value) for _, value in each)}
+    return lines(title, shown, length, marks)
 
 
 def _cores(samples: Sequence[Sample]) -> Points:
