@@ -54,8 +54,7 @@ def parse(name: str, given: Mapping[str, Any]) -> Scenario:
     calls = {each: _call(each, body) for each, body in _table(given, "calls").items()}
     groups = {each: _group(each, body, calls) for each, body in _table(given, "groups").items()}
     phases = [_phase(body, groups) for body in given.get("phases", ())]
-    if not phases:
-        raise ScenarioError("has no [[phases]]")
+    _check_phases(phases)
     capacity = _capacity(given["capacity"], groups) if "capacity" in given else None
     if capacity is None and any(load.share for phase in phases for load in phase.load.values()):
         raise ScenarioError("a load is a share of the capacity, and there is no [capacity]")
@@ -64,6 +63,8 @@ def parse(name: str, given: Mapping[str, Any]) -> Scenario:
     plain = {key: given[key] for key in _PLAIN if key in given}
     for key, value in plain.items():
         _typed(key, value, _PLAIN[key])
+    for key, value in plain.get("environment", {}).items():
+        _typed(f"environment.{key}", value, str)
     return Scenario(
         name=name,
         calls=calls,
@@ -101,6 +102,8 @@ def _call(name: str, body: Mapping[str, Any]) -> Kind:
 
 def _group(name: str, body: Mapping[str, Any], calls: Mapping[str, Kind]) -> Group:
     group = _made(Group, body, f"groups.{name}")
+    for call, weight in group.mix.items():
+        _typed(f"groups.{name}.mix.{call}", weight, (int, float))
     for call in group.mix:
         _among(call, calls, f"groups.{name}.mix", "call")
     if not any(weight > 0 for weight in group.mix.values()) or min(group.mix.values()) < 0:
@@ -115,6 +118,18 @@ def _phase(body: Mapping[str, Any], groups: Mapping[str, Group]) -> Phase:
         _among(group, groups, f"{place}.load", "group")
     loads = {group: _load(text, f"{place}.load.{group}") for group, text in phase.load.items()}
     return dataclasses.replace(phase, load=loads)
+
+
+def _check_phases(phases: Sequence[Phase]) -> None:
+    if not phases:
+        raise ScenarioError("has no [[phases]]")
+    known: set[str] = set()
+    for phase in phases:
+        if phase.seconds <= 0:
+            raise ScenarioError(f"phases.{phase.name}.seconds: is {phase.seconds:g}, it must be above 0")
+        if phase.name in known:
+            raise ScenarioError(f"phases: two phases are called {phase.name!r}")
+        known.add(phase.name)
 
 
 def _load(text: Any, place: str) -> Load:
@@ -157,7 +172,9 @@ def _rule(
             raise ScenarioError(f"rules: {text!r} needs [capacity]")
         if figure.phase:
             _among(figure.phase, [phase.name for phase in phases], f"rules: {text!r}", "phase")
-        if figure.of and not figure.of_process:
+        if figure.of and figure.of_process:
+            _among(figure.of, PROCESSES, f"rules: {text!r}", "process")
+        elif figure.of:
             _among(figure.of, [*groups, *calls], f"rules: {text!r}", "group or call")
     return rule
 

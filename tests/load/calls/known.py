@@ -21,13 +21,13 @@ class Known:
             raise WrongPayload(f"{question}: {_shown(answer)} in place of {_shown(first)}")
 
     def near(self, question: Hashable, vector: list[float], tolerance: float = 1e-5) -> None:
-        """The same for vectors, by the largest difference of their numbers."""
+        """The same for vectors, whose numbers may differ by ``tolerance``."""
         first = self._answers.setdefault(question, vector)
         if len(first) != len(vector):
             raise WrongPayload(f"{question}: {len(vector)} numbers in place of {len(first)}")
-        worst = max(abs(one - other) for one, other in zip(first, vector, strict=True))
-        if not worst <= tolerance:
-            raise WrongPayload(f"{question}: numbers differ by {worst:g}")
+        for one, other in zip(first, vector, strict=True):
+            if not abs(one - other) <= tolerance:  # true of what is no number, too
+                raise WrongPayload(f"{question}: numbers differ by {abs(one - other):g}")
 
 
 def _shown(answer: Any) -> str:
