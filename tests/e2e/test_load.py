@@ -86,8 +86,8 @@ mix = { walk-left = 1 }
 
 [capacity]
 group = "callers"
-callers = 2
-seconds = 1
+callers = [1, 2]
+seconds = 0.5
 
 [[phases]]
 name = "open"

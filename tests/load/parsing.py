@@ -145,6 +145,8 @@ def _load(text: Any, place: str) -> Load:
 def _capacity(body: Mapping[str, Any], groups: Mapping[str, Group]) -> Capacity:
     capacity = _made(Capacity, body, "capacity")
     _among(capacity.group, groups, "capacity.group", "group")
+    for callers in capacity.callers:
+        _typed("capacity.callers", callers, int)
     return capacity
 
 
@@ -199,6 +201,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "bool": bool,
     "float": (int, float),
     "float | None": (int, float),
+    "Sequence[int]": list,
     "Mapping[str, float]": dict,
     "Mapping[str, Load]": dict,
 }

@@ -20,7 +20,7 @@ from tests.load.core.callers import Calls, closed_loop, made, open_loop
 from tests.load.core.lag import LoopWatch, faults
 from tests.load.core.outcome import Kind, Record
 from tests.load.core.schedule import Stretch, arrivals
-from tests.load.core.summary import between, summary
+from tests.load.core.summary import summary
 from tests.load.result import CLIENT, Machine, Result
 from tests.load.scenario import Load, Phase, Scenario
 from tests.load.watching import freeing
@@ -154,14 +154,22 @@ async def _warm(scenario: Scenario, calls: Mapping[str, Calls]) -> None:
 
 
 async def _capacity(scenario: Scenario, calls: Mapping[str, Calls]) -> float | None:
-    """Right answers a second of callers who wait for them; None where the scenario does not ask."""
+    """The most right answers a second of callers who wait for them; None where the scenario does not ask.
+
+    Raises UnusableError where there are none.
+    """
     if scenario.capacity is None:
         return None
     group, seconds = scenario.capacity.group, scenario.capacity.seconds
-    record, mix = Record(), scenario.groups[group].mix
-    await closed_loop(record, scenario.capacity.callers, seconds, mix, calls[group], group=group)
-    # The calls that end late lengthen the time they are counted by.
-    return summary(between(record.outcomes, 0.0, seconds), record.now()).goodput
+    found = []
+    for callers in scenario.capacity.callers:
+        record, mix = Record(), scenario.groups[group].mix
+        await closed_loop(record, callers, seconds, mix, calls[group], group=group)
+        # The calls that end late lengthen the time they are counted by.
+        found.append(summary(record.outcomes, record.now()).goodput)
+    if not max(found, default=0.0):
+        raise UnusableError(f"nobody of {group} got a right answer while the capacity was measured")
+    return max(found)
 
 
 async def _settled(target: Target) -> float | None:

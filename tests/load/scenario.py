@@ -49,10 +49,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Capacity:
-    """How the capacity is found before the phases: so many callers of a group, for so long."""
+    """How the capacity is found before the phases: the most that any number of callers gets answered."""
 
     group: str
-    callers: int
+    callers: Sequence[int]
+    """Numbers of callers to try, each for ``seconds``: too few leave room, too many wait too long."""
     seconds: float
 
 

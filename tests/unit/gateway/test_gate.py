@@ -186,6 +186,28 @@ async def test_after_the_first_queue_places_grow_by_one_for_a_round_of_calls():
     assert 12 < gate.places < 18
 
 
+async def test_places_shrink_while_deadlines_pass_in_mid_work():
+    gate = Gate(places=512, queue=10)
+    before = gate.places
+    for _ in range(100):
+        while gate.free:
+            gate.enter()
+        gate.leave(EVERYBODY, 3.0, Usage(compute_ms=3000, batch_rows=64), late=True)
+    assert before > gate.places == 8
+
+
+async def test_who_gives_no_time_takes_no_places_from_others():
+    gate = Gate(places=512, queue=10)
+    before = gate.places
+    for _ in range(100):
+        gate.enter()
+        gate.leave(QUIET, 1.0)
+    for _ in range(20):
+        gate.enter()
+        gate.leave(FLOOD, 0.01, late=True)
+    assert gate.places == before
+
+
 async def test_places_stay_while_the_service_is_idle():
     gate = Gate(places=100, queue=10)
     before = gate.places

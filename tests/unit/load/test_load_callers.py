@@ -9,7 +9,7 @@ import pytest
 from tests.load.core.callers import closed_loop, made, open_loop
 from tests.load.core.judging import CallFailed, Left, WrongPayload
 from tests.load.core.lag import LoopWatch, faults
-from tests.load.core.outcome import Kind, Record
+from tests.load.core.outcome import Kind, Outcome, Record, Verdict
 from tests.load.core.schedule import Arrival, Stretch, arrivals
 from tests.load.core.summary import summary
 from tests.unit.load.load_parts import StalledServer, VirtualLoop
@@ -76,7 +76,12 @@ def test_a_client_that_keeps_up_has_no_faults():
 
 def test_a_busy_event_loop_is_a_fault_by_itself():
     watch = LoopWatch(late=[0.2] * 100)
-    assert faults([], watch) == ["the client's event loop was 200 ms late (p99, allowed 50)"]
+    found = faults([Outcome("a", "", 0.0, 0.0, 1.0, Verdict(Kind.OK))], watch)
+    assert found == ["the client's event loop was 200 ms late (p99, allowed 50)"]
+
+
+def test_a_run_without_calls_says_nothing():
+    assert faults([], LoopWatch()) == ["no call was due"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ GOOD = {
     "rules": ["failed = 0", "p99 of quick in one <= 2 x p99 of story"],
     "calls": {"story": {"kind": "text", "tokens": 4, "reading": {"pause": 0.5}}, "tokens": {}},
     "groups": {"quick": {"mix": {"story": 1, "tokens": 2}}},
-    "capacity": {"group": "quick", "callers": 2, "seconds": 1},
+    "capacity": {"group": "quick", "callers": [1, 2], "seconds": 1},
     "phases": [
         {"name": "one", "seconds": 2, "load": {"quick": "5 /s"}},
         {"name": "two", "seconds": 4, "load": {"quick": "0.5 of capacity"}},
@@ -91,6 +91,8 @@ def test_the_scenarios_that_teams_ask_for_are_there():
         (["phases", 0, "load"], {"quick": "fast"}, "it is like '20 /s'"),
         (["phases", 0, "load"], {"quick": 20}, "it is like '20 /s'"),
         (["capacity"], None, "is a share of the capacity"),
+        (["capacity", "callers"], 4, "capacity.callers: is 4, list is expected"),
+        (["capacity", "callers"], ["many"], "capacity.callers: is 'many', int is expected"),
         (["capacity", "group"], "slow", "capacity.group: no group 'slow'"),
         (["actions", 0, "do"], "paint", "no deed 'paint'; there are kill, restart"),
         (["actions", 0, "process"], "browser", "no process 'browser'"),
