@@ -37,7 +37,7 @@ PROTOS := $(shell find protos -name '*.proto')
 export PIP_CONSTRAINT := $(LOCK)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test test-slow test-gpu screenshots lint format protos client corpus lock clean \
+.PHONY: help setup run test test-slow test-gpu load screenshots lint format protos client corpus lock clean \
 	bench-gateway bench-ngram bench-embed bench-lm bench-images eval-images bench-gan eval-gan bench-finetune eval-finetune freeze-protos manifests images
 
 help: ## Show this list
@@ -82,6 +82,10 @@ test-slow: setup ## Run the long suites
 
 test-gpu: setup ## Run the tests that need an accelerator
 	$(BIN)/python -m pytest -m gpu
+
+load: setup ## Run a load scenario and write its report (SCENARIO=steady, SCALE=factor of its times, TARGET=host:port, HTTP=url, OUT=folder)
+	$(BIN)/python -m tests.load $(or $(SCENARIO),steady) $(if $(SCALE),--scale $(SCALE)) \
+		$(if $(TARGET),--target $(TARGET)) $(if $(HTTP),--http $(HTTP)) $(if $(OUT),--out $(OUT))
 
 screenshots: setup ## Draw the README's pictures of the page anew (needs Chromium)
 	$(BIN)/python -m tests.clients.screenshots

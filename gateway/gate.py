@@ -1,8 +1,8 @@
 """The places of one service: as many calls at a time as it works on, the others wait in a fair queue.
 
-How many places help is found out: while calls wait in the service's own queue, which knows no tenants,
-there are too many; while all are taken and none waits there, there may be too few. (Additive increase,
-multiplicative decrease: Chiu and Jain, 1989.)
+How many places help is found out: while calls wait in the service's own queue, which knows no tenants, or
+share its steps with so many that their deadlines pass in mid-work, there are too many; while all are taken
+and none waits there, there may be too few. (Additive increase, multiplicative decrease: Chiu and Jain, 1989.)
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ _NEWEST = 0.05
 _FIRST_PLACES = 64
 _LEAST_PLACES = 8
 _DECREASE = 0.95
+_TIGHT, _LATE = 0.5, 0.98
+"""Shares of its time that a call has spent: more company would bring it near its deadline; it missed it."""
+_PATIENT = 0.5
+"""Share of the mean time of a call below which a deadline says nothing of the service."""
 _QUEUED_MS = 2.0
 """A wait in a service shorter than this is none."""
 _MOST_MEANS = 10_000
@@ -103,11 +107,18 @@ class Gate:
                 ) from None
             raise
 
-    def leave(self, principal: Principal, held: float, usage: Usage | None = None) -> None:
-        """Give the place back after ``held`` seconds."""
+    def leave(
+        self, principal: Principal, held: float, usage: Usage | None = None, spent: float = 0.0
+    ) -> None:
+        """Give the place back after ``held`` seconds, a share ``spent`` of those until the call's deadline."""
+        # Whoever gives less time than calls take on average would be late with any number of places.
+        patient = held >= _PATIENT * self._held
         self._measure(principal.tenant, held)
-        if usage is not None:
-            self._adapt(usage)
+        if spent >= _LATE:
+            if patient:
+                self._shrink()
+        elif usage is not None:
+            self._adapt(usage, may_grow=spent < _TIGHT)
         self._pass_on()
 
     def _pass_on(self) -> None:
@@ -156,14 +167,16 @@ class Gate:
             self._held_of.clear()
         self._held_of[flow] = mean + _NEWEST * (held - mean)
 
-    def _adapt(self, usage: Usage) -> None:
-        least = min(_LEAST_PLACES, self.most)
+    def _adapt(self, usage: Usage, *, may_grow: bool) -> None:
         if usage.queue_ms > _usual_wait(usage):
-            self._limit = max(least, self._limit * _DECREASE)
-            self._searching = False
-        elif self.inflight >= self.places:
+            self._shrink()
+        elif may_grow and self.inflight >= self.places:
             step = 1.0 if self._searching else 1.0 / self._limit
             self._limit = min(self.most, self._limit + step)
+
+    def _shrink(self) -> None:
+        self._limit = max(min(_LEAST_PLACES, self.most), self._limit * _DECREASE)
+        self._searching = False
 
 
 def _usual_wait(usage: Usage) -> float:

@@ -43,7 +43,9 @@ class Admission:
         try:
             await proceed(call)
         finally:
-            gate.leave(call.principal, time.monotonic() - entered, call.usage)
+            held = time.monotonic() - entered
+            spent = held / max(call.deadline - entered, 1e-3)
+            gate.leave(call.principal, held, call.usage, spent)
 
 
 def _only_watches(call: Call) -> bool:

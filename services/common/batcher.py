@@ -12,7 +12,7 @@ from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 from services.common.batch_queue import BatchQueue, Entry, Limits
-from services.common.errors import Code, Reason, ServiceError, overloaded
+from services.common.errors import Code, Reason, ServiceError, draining, overloaded
 from services.common.metrics import Metrics
 from services.common.tracing import spans
 
@@ -137,7 +137,7 @@ class Batcher(Generic[Item, Result]):
         """Refuse new items, finish those waiting (or refuse them too), wait for running batches."""
         self._closing = True
         if not drain:
-            self._refuse(self._queue.entries(), "closing", _draining)
+            self._refuse(self._queue.entries(), "closing", draining)
         self._wake()
         finished = False
         try:
@@ -164,7 +164,7 @@ class Batcher(Generic[Item, Result]):
     def _check_admission(self, costs: Sequence[float], deadline: float | None, now: float) -> None:
         name, limits = self._name, self._limits
         if self._closing:
-            raise _draining(name)
+            raise draining(name)
         limits.check_fit(name, costs)
         if deadline is not None and deadline <= now:
             raise _too_late(name)
@@ -335,10 +335,6 @@ def _trace(entries: Sequence[Entry[Item]], served: Sequence[Served[Result]], mod
 def _settable(error: Exception) -> Exception:
     """asyncio refuses StopIteration in a future; any other exception goes as it is."""
     return RuntimeError(f"the batch raised {error!r}") if isinstance(error, StopIteration) else error
-
-
-def _draining(name: str) -> ServiceError:
-    return ServiceError(Code.UNAVAILABLE, Reason.DRAINING, f"{name}: shutting down", retry_after=_FIRST_GUESS)
 
 
 def _too_late(name: str) -> ServiceError:

@@ -155,6 +155,11 @@ def overloaded(what: str, retry_after: float) -> ServiceError:
     )
 
 
+def draining(what: str = "the service") -> ServiceError:
+    """UNAVAILABLE: this process is going away; another one answers, or its successor in a moment."""
+    return ServiceError(Code.UNAVAILABLE, Reason.DRAINING, f"{what} is shutting down", retry_after=1.0)
+
+
 def loading(reference: str, retry_after: float) -> ServiceError:
     """UNAVAILABLE: the model is being loaded; the load goes on."""
     return ServiceError(

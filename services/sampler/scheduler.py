@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from weakref import WeakKeyDictionary
 
-from services.common.errors import Code, Reason, ServiceError, overloaded
+from services.common.errors import Code, Reason, ServiceError, draining, overloaded
 from services.common.metrics import Metrics
 from services.common.tracing import spans
 from services.sampler.engine import Engine, Figures, Output
@@ -172,8 +172,7 @@ class Scheduler:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         for row in [*self._waiting, *self._running_rows()]:
-            gone = ServiceError(Code.UNAVAILABLE, Reason.DRAINING, "the service is shutting down")
-            row.ticket.end(gone)
+            row.ticket.end(draining())
         self._worker.shutdown()
 
     def submit(self, engine: Engine, sequences: Rows[Sequence], deadline: float | None) -> Ticket:

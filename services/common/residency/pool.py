@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Generic
 
-from services.common.errors import Code, Reason, ServiceError, loading
+from services.common.errors import Code, Reason, ServiceError, draining, loading
 from services.common.metrics import Metrics
 from services.common.residency.contract import Key, Loaded, Loader, M, Resident, Standing, State
 from services.common.residency.standings import Standings
@@ -243,9 +243,7 @@ class Pool(Generic[M]):
 
     def _raise_closing(self) -> None:
         if self._closing:
-            raise ServiceError(
-                Code.UNAVAILABLE, Reason.DRAINING, "the service is shutting down", retry_after=1.0
-            )
+            raise draining()
 
     def _fail(self, version: ModelVersion, error: ServiceError) -> None:
         key = version.key

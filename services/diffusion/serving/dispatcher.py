@@ -9,7 +9,7 @@ from collections.abc import Sequence as Rows
 from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakKeyDictionary
 
-from services.common.errors import Code, Reason, ServiceError, overloaded
+from services.common.errors import Code, Reason, ServiceError, draining, overloaded
 from services.common.metrics import Metrics
 from services.diffusion.engine import Model
 from services.diffusion.serving.call import Outcome, make_call
@@ -50,7 +50,7 @@ class Dispatcher:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        gone = ServiceError(Code.UNAVAILABLE, Reason.DRAINING, "the service is shutting down")
+        gone = draining()
         for job in list(self._jobs):
             self._end(job, gone)
         self._worker.shutdown()

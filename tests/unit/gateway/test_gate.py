@@ -186,6 +186,39 @@ async def test_after_the_first_queue_places_grow_by_one_for_a_round_of_calls():
     assert 12 < gate.places < 18
 
 
+async def test_places_shrink_while_deadlines_pass_in_mid_work():
+    gate = Gate(places=512, queue=10)
+    before = gate.places
+    for _ in range(100):
+        while gate.free:
+            gate.enter()
+        gate.leave(EVERYBODY, 3.0, Usage(compute_ms=3000, batch_rows=64), spent=1.0)
+    assert before > gate.places == 8
+
+
+async def test_places_do_not_grow_when_calls_need_most_of_their_time():
+    gate = Gate(places=512, queue=10)
+    before = gate.places
+    for spent, grown in ((0.6, False), (0.4, True)):
+        for _ in range(before):
+            while gate.free:
+                gate.enter()
+            gate.leave(EVERYBODY, 1.0, Usage(compute_ms=1000, batch_rows=64), spent=spent)
+        assert (gate.places > before) is grown
+
+
+async def test_who_gives_no_time_takes_no_places_from_others():
+    gate = Gate(places=512, queue=10)
+    before = gate.places
+    for _ in range(100):
+        gate.enter()
+        gate.leave(QUIET, 1.0)
+    for _ in range(20):
+        gate.enter()
+        gate.leave(FLOOD, 0.01, spent=1.0)
+    assert gate.places == before
+
+
 async def test_places_stay_while_the_service_is_idle():
     gate = Gate(places=100, queue=10)
     before = gate.places

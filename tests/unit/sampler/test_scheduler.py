@@ -233,6 +233,7 @@ async def test_closing_tells_those_who_wait():
     for result in await asyncio.gather(*tasks, return_exceptions=True):
         assert isinstance(result, ServiceError)
         assert result.reason is Reason.DRAINING
+        assert result.retry_after is not None
 
 
 class Slow(Countdown):

@@ -329,3 +329,4 @@ async def test_at_the_end_those_who_wait_are_told(dispatcher):
         with pytest.raises(ServiceError) as caught:
             await job
         assert caught.value.reason is Reason.DRAINING
+        assert caught.value.retry_after is not None

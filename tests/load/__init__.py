@@ -1,0 +1,1 @@
+"""The load harness: scenarios against a running platform, checked call by call."""
