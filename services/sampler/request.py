@@ -16,6 +16,8 @@ PROMPT_BYTES = 2**20
 PROMPT_IDS = PROMPT_BYTES // 4
 MESSAGES = 1024
 FORM_CHARACTERS = 65536
+POSITIONS = 1024
+BIASES = 65536
 ROLES = ("system", "user", "assistant")
 
 _DEFAULT_TOKENS = 256
@@ -95,6 +97,8 @@ def read_inspect(request: v1.InspectRequest) -> Question:
     """Check a request to see inside a model."""
     if request.positions and not request.attention:
         raise invalid("positions", "needs attention to be true")
+    _within("positions", len(request.positions), 0, POSITIONS, "entries")
+    _within("layers", len(request.layers), 0, POSITIONS, "entries")
     return Question(
         source=_source(request),
         layers=frozenset(request.layers),
@@ -203,6 +207,7 @@ def _messages(chat: v1.ChatMessages) -> tuple[Message, ...]:
 def _sampling(message: v1.Sampling) -> Sampling:
     given = {field.name: value for field, value in message.ListFields()}
     default = Sampling()
+    _within("sampling.logit_bias", len(message.logit_bias), 0, BIASES, "entries")
 
     def number(name: str, low: float, high: float, *, above: bool = False, below: bool = False) -> float:
         value = given.get(name, getattr(default, name))

@@ -38,6 +38,7 @@ class WordQuestions:
     async def neighbors(self, request: v1.NeighborsRequest, context: Context) -> v1.NeighborsResponse:
         """The words nearest to a word, itself not among them, or to a vector."""
         limit = read_limit(request.limit)
+        check_count("exclude", len(request.exclude), 0, MAX_ITEMS)
         async with self._models.words(request.model) as held:
             found, usage = await self._answer(held, partial(_neighbors, request, limit), context)
             return v1.NeighborsResponse(

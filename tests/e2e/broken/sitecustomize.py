@@ -1,4 +1,4 @@
-"""A bug for tests: where this is on the path the sampler draws no seeds; calls without one end in INTERNAL."""
+"""A bug for tests: with this on the path the sampler draws no seeds; calls without one end in INTERNAL."""
 
 import secrets
 import sys
