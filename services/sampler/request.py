@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pequod.sampler import v1
 from services.common.errors import invalid
+from services.common.rpc.fields import reference
 from services.sampler.engine import FormKind, Message
 from services.sampler.ngrams.chain import Smoothing
 from services.sampler.sampling import Sampling
@@ -106,7 +107,7 @@ def read_inspect(request: v1.InspectRequest) -> Question:
         attention=request.attention,
         positions=tuple(request.positions),
         embeddings=request.embeddings,
-        adapter=request.adapter,
+        adapter=reference("adapter", request.adapter),
     )
 
 
@@ -124,7 +125,7 @@ def read_generate(request: v1.GenerateRequest | v1.GenerateStreamRequest, max_to
         sampling=_sampling(request.sampling),
         stopping=_stopping(request.stopping, max_tokens),
         ngram=_ngram(request),
-        adapter=request.adapter,
+        adapter=reference("adapter", request.adapter),
         structured=_structured(request.structured),
         slide=_slide(request),
         max_tokens=request.stopping.max_tokens if request.stopping.HasField("max_tokens") else None,
@@ -147,7 +148,7 @@ def read_table(request: v1.NextTokensRequest) -> Request:
         sampling=_sampling(request.sampling),
         stopping=_NO_STOPPING,
         ngram=_ngram(request),
-        adapter=request.adapter,
+        adapter=reference("adapter", request.adapter),
         slide=_slide(request),
         rows=_within("limit", request.limit, 0, 1000) or 10,
     )
@@ -166,7 +167,7 @@ def read_score(request: v1.ScoreRequest) -> Request:
         sampling=Sampling(),
         stopping=_NO_STOPPING,
         ngram=_ngram(request),
-        adapter=request.adapter,
+        adapter=reference("adapter", request.adapter),
         slide=_slide(request),
         prompt_logprobs=request.per_token,
         top=_within("top_logprobs", request.top_logprobs, 0, 50),

@@ -26,12 +26,19 @@ T = TypeVar("T")
 
 PREFIX = "ft"
 _MOST_WITH_PICTURES = 20
-_MOST_RECIPE = 64
+_MOST_RECIPE, _MOST_ID = 64, 128
 
 
 def read_job_id(text: str) -> str:
     """Raises INVALID_ARGUMENT for what cannot be the id of a job."""
     return read_id("job_id", text, PREFIX)
+
+
+def read_checkpoint_id(text: str) -> str:
+    """Raises INVALID_ARGUMENT for what is too long to be the id of a checkpoint."""
+    if len(text) > _MOST_ID:
+        raise invalid("checkpoint_id", f"has {len(text):,} characters, at most {_MOST_ID}")
+    return text
 
 
 def read_request_id(text: str) -> str:
