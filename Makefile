@@ -37,7 +37,7 @@ PROTOS := $(shell find protos -name '*.proto')
 export PIP_CONSTRAINT := $(LOCK)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test test-slow test-gpu load screenshots lint format protos client corpus lock clean \
+.PHONY: help setup run test test-slow test-gpu load audit fuzz screenshots lint format protos client corpus lock clean \
 	bench-gateway bench-ngram bench-embed bench-lm bench-images eval-images bench-gan eval-gan bench-finetune eval-finetune freeze-protos manifests images
 
 help: ## Show this list
@@ -86,6 +86,12 @@ test-gpu: setup ## Run the tests that need an accelerator
 load: setup ## Run a load scenario and write its report (SCENARIO=steady, SCALE=factor of its times, TARGET=host:port, HTTP=url, OUT=folder)
 	$(BIN)/python -m tests.load $(or $(SCENARIO),steady) $(if $(SCALE),--scale $(SCALE)) \
 		$(if $(TARGET),--target $(TARGET)) $(if $(HTTP),--http $(HTTP)) $(if $(OUT),--out $(OUT))
+
+audit: setup ## Ask for known vulnerabilities of the locked packages (exit 1: some, 3: no database to be had)
+	$(BIN)/python -m tests.clients.audit
+
+fuzz: setup ## Fuzz the parsers of outside bytes (TARGET=name, SECONDS=60 for each; MERGE=1 keeps what adds coverage)
+	$(BIN)/python -m tests.fuzz $(TARGET) --seconds $(or $(SECONDS),60) $(if $(MERGE),--merge)
 
 screenshots: setup ## Draw the README's pictures of the page anew (needs Chromium)
 	$(BIN)/python -m tests.clients.screenshots

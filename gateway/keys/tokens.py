@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jwt
 
 from gateway.keys.key import NAME
+from gateway.keys.keysets import KeySetError, open_key_set
 from gateway.keys.ring import unauthenticated
 from gateway.keys.settings import KeySettings
 from gateway.principal import Group, Principal
@@ -23,15 +24,15 @@ from services.common.settings import SettingsError
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
 """All of them with a public key: a key set holds no shared secret, and `none` signs nothing."""
 SCOPE_PREFIX = "pequod:"
-_KEY_SET_SECONDS = 300.0
 _LEEWAY_SECONDS = 10.0
-_TIMEOUT_SECONDS = 5.0
-_REMEMBERED = 4096
+_REMEMBERED, _REMEMBERED_SECONDS = 4096, 300.0
 _NAME = re.compile(NAME)
+
+_logger = logging.getLogger("pequod.gateway.keys")
 
 
 class Tokens:
-    """Checks a token once and remembers it until it expires."""
+    """Checks a token, and again after some minutes."""
 
     def __init__(self, settings: KeySettings) -> None:
         """Raises SettingsError where a key set is named without issuer and audience."""
@@ -41,7 +42,7 @@ class Tokens:
                 "that the provider signs, for anybody, would open the platform."
             )
         self._settings = settings
-        self._keys = _key_source(settings.jwks)
+        self._keys = open_key_set(settings.jwks)
         self._known: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
 
     async def find(self, text: str) -> Principal:
@@ -52,12 +53,12 @@ class Tokens:
             return principal
         claims = await asyncio.to_thread(self._claims, text)
         principal = self._principal(claims)
-        self._remember(seen, float(claims["exp"]), principal)
+        self._remember(seen, _expiry(claims["exp"]), principal)
         return principal
 
     def _claims(self, text: str) -> Mapping[str, Any]:
         try:
-            key = self._keys.get_signing_key_from_jwt(text)
+            key = self._keys.key_of(text)
             claims: Mapping[str, Any] = jwt.decode(
                 text,
                 key,
@@ -67,8 +68,10 @@ class Tokens:
                 leeway=_LEEWAY_SECONDS,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
-        except jwt.PyJWKClientConnectionError as error:
-            what = f"the key set {self._settings.jwks} cannot be had: {str(error)[:200]}"
+        except KeySetError as error:
+            # Where it is and what is wrong with it is not for whoever knocks.
+            _logger.warning("no key set", extra={"jwks": self._settings.jwks, "error": str(error)[:500]})
+            what = "the key set that signs tokens cannot be had now"
             raise ServiceError(Code.UNAVAILABLE, Reason.BACKEND_DOWN, what, retry_after=1.0) from None
         except jwt.ExpiredSignatureError:
             raise unauthenticated(Reason.KEY_EXPIRED, "the token has expired") from None
@@ -95,37 +98,18 @@ class Tokens:
             self._known.popitem(last=False)
 
 
+def _expiry(exp: Any) -> float:
+    """Until when a token is not looked at again: what its provider takes back is gone within minutes."""
+    soon = time.time() + _REMEMBERED_SECONDS
+    try:
+        return min(float(exp), soon)
+    except OverflowError:  # a whole number of any length is a time, says the library
+        return soon
+
+
 def _groups(claims: Mapping[str, Any]) -> Iterable[Group]:
     """Scopes ``pequod:text`` and so on, or ``pequod:all``; ``scope`` as in RFC 8693, or a list."""
     given = claims.get("scope", "")
-    words = given.split() if isinstance(given, str) else [str(each) for each in given]
+    words = given.split() if isinstance(given, str) else map(str, given if isinstance(given, list) else ())
     names = {word.removeprefix(SCOPE_PREFIX) for word in words if word.startswith(SCOPE_PREFIX)}
     return [group for group in Group if group.value in names or "all" in names]
-
-
-class _FileKeys:
-    """A key set in a file, read for each token that is not known yet."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def get_signing_key_from_jwt(self, token: str) -> jwt.PyJWK:
-        """The key of the id in the token's header."""
-        key_id = jwt.get_unverified_header(token).get("kid")
-        try:
-            keys = jwt.PyJWKSet.from_json(self._path.read_text()).keys
-        except OSError as error:
-            raise jwt.PyJWKClientConnectionError(str(error)) from None
-        for key in keys:
-            if key.key_id == key_id:
-                return key
-        raise jwt.InvalidKeyError(f"no key {str(key_id)[:80]!r} in the key set")
-
-
-def _key_source(jwks: str) -> Any:
-    if jwks.startswith(("https://", "http://")):
-        return jwt.PyJWKClient(jwks, lifespan=_KEY_SET_SECONDS, timeout=_TIMEOUT_SECONDS, max_cached_keys=64)
-    path = Path(jwks)
-    if not path.is_file():
-        raise SettingsError(f"PEQUOD_JWT_JWKS={jwks!r} is neither an http(s) URL nor a file.")
-    return _FileKeys(path)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from contextvars import ContextVar
+
+from services.common.hiding import Hiding
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Id of the call being served in this task; empty outside calls."""
@@ -23,6 +26,7 @@ class JsonFormatter(logging.Formatter):
     def __init__(self, service: str) -> None:
         super().__init__()
         self._service = service
+        self._hiding = Hiding(os.environ)
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON: time (UTC, milliseconds), level, service, logger, message, then extras."""
@@ -41,11 +45,12 @@ class JsonFormatter(logging.Formatter):
         line.update({k: v for k, v in vars(record).items() if k not in _STANDARD})
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return self._hiding(json.dumps(line, default=str, ensure_ascii=False))
 
 
 _NOISY = (
     "asyncio",
+    "grpc._cython.cygrpc",
     "urllib3",
     "httpx",
     "httpx2",

@@ -17,6 +17,13 @@ import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float32]
 
+_MOST_ALPHA = 1e6
+_MOST_PATTERN = 300
+"""Characters."""
+# The expressions come with the adapter, and Python's matcher goes back as often as they let it.
+_REPEATS = re.compile(r"[*+{]")
+_REPEATED_GROUP = re.compile(r"\)[*+?{]|\\[1-9]|\(\?")
+
 
 @dataclass(frozen=True, eq=False)
 class Factors:
@@ -63,10 +70,27 @@ def scale_of(layer: str, rank: int, config: Mapping[str, Any], alpha: Any) -> fl
 
     ``alpha`` holds where no pattern does. Raises ValueError for one that is no number.
     """
-    for pattern, value in (config.get("alpha_pattern") or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", layer):
+    patterns = config.get("alpha_pattern") or {}
+    if not isinstance(patterns, Mapping):
+        raise ValueError("alpha_pattern must be an object")
+    if rank < 1:
+        raise ValueError(f"{layer}: its factors have no rows")
+    for pattern, value in patterns.items():
+        if _compiled(pattern).match(layer):
             alpha = value
             break
-    if not isinstance(alpha, int | float):
-        raise ValueError(f"lora_alpha must be a number, got {alpha!r}")
+    if not isinstance(alpha, int | float) or not abs(alpha) <= _MOST_ALPHA:
+        raise ValueError(
+            f"lora_alpha must be a number in -{_MOST_ALPHA:g}..{_MOST_ALPHA:g}, got {str(alpha)[:80]}"
+        )
     return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """As PEFT means it, a name or its end. Raises ValueError for one that could take for ever to match."""
+    if len(pattern) > _MOST_PATTERN or _REPEATED_GROUP.search(pattern) or len(_REPEATS.findall(pattern)) > 2:
+        raise ValueError(f"alpha_pattern {pattern[:80]!r} is more than a name with at most two '*' or '+'")
+    try:
+        return re.compile(rf"(.*\.)?({pattern})$")
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"alpha_pattern {pattern[:80]!r} is no pattern: {error}") from None

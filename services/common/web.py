@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
-# Public by their own numbers, but they lead to any IPv4 address, private ones too.
-_GATEWAYS = tuple(
-    ipaddress.ip_network(each) for each in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+_UNICAST = ipaddress.ip_network("2000::/3")
+"""All that is given out of IPv6: what is outside is no one's, or stands for an address of another kind."""
+# Public by their own numbers, but they lead to any IPv4 address, private ones too, or are for documents.
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(each) for each in ("2002::/16", "2001::/32", "3fff::/20", "192.88.99.0/24")
 )
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -27,9 +31,40 @@ def is_public(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
-        if any(address in network for network in _GATEWAYS):
+        if address not in _UNICAST:
             return False
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
     return address.is_global and not address.is_multicast
+
+
+def address_in(host: str) -> Address | None:
+    """The address that ``host`` spells, also as one number or in hexadecimal; None for a name."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except (OSError, UnicodeError):
+        return None
+
+
+@contextlib.contextmanager
+def ended_within(connection: http.client.HTTPConnection, seconds: float) -> Iterator[None]:
+    """Breaks the connection when the block takes longer: a time limit between bytes alone never ends."""
+
+    def end() -> None:
+        if connection.sock is not None:
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def connected(host: str, port: int, seconds: float | None, public: Public) -> socket.socket:

@@ -10,7 +10,7 @@ from pequod.common.v1 import Image, ImageFormat
 from pequod.diffusion import v1
 from services.common.errors import invalid
 from services.common.pictures.writing import Format
-from services.common.rpc.fields import enum, number, one_of, whole
+from services.common.rpc.fields import enum, number, one_of, reference, whole
 from services.diffusion.engine import Pixels, Prompts
 from services.diffusion.pictures.reading import Limits, read_mask, read_picture
 from services.diffusion.schedulers.levels import Array
@@ -108,6 +108,8 @@ class UpscaleRequest:
 def read_generate(request: v1.GenerateRequest) -> Request:
     """A request for images. Decodes its pictures, so not for the event loop when it has any."""
     n = _count("n", request.n, 1, MOST_IMAGES)
+    for name in ("upscaler", "ranker"):
+        reference(name, getattr(request, name))
     return Request(
         prompts=_prompts(request),
         steering=_steering(request),
@@ -209,6 +211,7 @@ def _adapters(request: v1.GenerateRequest) -> tuple[tuple[str, float], ...]:
     for place, each in enumerate(request.adapters):
         if not each.adapter:
             raise invalid(f"adapters[{place}].adapter", "must not be empty")
+        reference(f"adapters[{place}].adapter", each.adapter)
         if each.adapter in read:
             raise invalid(f"adapters[{place}].adapter", f"{each.adapter!r} is there twice")
         scale = each.scale if each.HasField("scale") else 1.0

@@ -13,7 +13,7 @@ from services.common.errors import invalid
 from services.common.pictures.arrays import Array
 from services.common.pictures.reading import Pixels, read_picture
 from services.common.pictures.writing import Format
-from services.common.rpc.fields import enum, number, one_of
+from services.common.rpc.fields import enum, number, one_of, reference
 from services.gan.pictures import fitted
 
 MOST_IMAGES = 256
@@ -72,7 +72,7 @@ def read_options(options: v1.SynthesisOptions) -> Options:
         noise_seed=options.noise_seed if options.HasField("noise_seed") else None,
         noise_strength=number("options.noise_strength", strength, 0, 1),
         factor=one_of("options.upscale_factor", options.upscale_factor or 1, FACTORS),
-        upscaler=options.upscaler,
+        upscaler=reference("options.upscaler", options.upscaler),
         format=FORMATS[_image_format(options.output_format)],
         wants_codes=options.return_codes,
     )

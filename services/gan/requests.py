@@ -25,6 +25,7 @@ MOST_STOPS, MOST_FRAMES, USUAL_FRAMES = 64, 600, 60
 MOST_RATE, USUAL_RATE = 60, 30
 """Frames a second."""
 MOST_DONORS, MOST_EDITS, MOST_AMOUNT = 16, 32, 10.0
+MOST_LAYERS = 1024
 MOST_STEPS, USUAL_STEPS = 1000, 100
 USUAL_STEP_SIZE, MOST_PULL = 0.05, 10.0
 MOST_NEIGHBOURS, USUAL_NEIGHBOURS = 64, 4
@@ -150,8 +151,8 @@ def read_mix(request: v1.MixRequest) -> Mix:
     taken: dict[int, int] = {}
     for place, donor in enumerate(request.donors):
         field = f"donors[{place}].layers"
-        if not donor.layers:
-            raise invalid(field, "at least one layer is needed")
+        if not 1 <= len(donor.layers) <= MOST_LAYERS:
+            raise invalid(field, f"has {len(donor.layers)} entries, 1..{MOST_LAYERS} are needed")
         for layer in donor.layers:
             if layer in taken:
                 raise invalid(field, f"layer {layer} is taken from donors[{taken[layer]}] already")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pequod.sampler import v1
 from services.common.errors import invalid
+from services.common.rpc.fields import reference
 from services.sampler.engine import FormKind, Message
 from services.sampler.ngrams.chain import Smoothing
 from services.sampler.sampling import Sampling
@@ -16,6 +17,8 @@ PROMPT_BYTES = 2**20
 PROMPT_IDS = PROMPT_BYTES // 4
 MESSAGES = 1024
 FORM_CHARACTERS = 65536
+POSITIONS = 1024
+BIASES = 65536
 ROLES = ("system", "user", "assistant")
 
 _DEFAULT_TOKENS = 256
@@ -95,6 +98,8 @@ def read_inspect(request: v1.InspectRequest) -> Question:
     """Check a request to see inside a model."""
     if request.positions and not request.attention:
         raise invalid("positions", "needs attention to be true")
+    _within("positions", len(request.positions), 0, POSITIONS, "entries")
+    _within("layers", len(request.layers), 0, POSITIONS, "entries")
     return Question(
         source=_source(request),
         layers=frozenset(request.layers),
@@ -102,7 +107,7 @@ def read_inspect(request: v1.InspectRequest) -> Question:
         attention=request.attention,
         positions=tuple(request.positions),
         embeddings=request.embeddings,
-        adapter=request.adapter,
+        adapter=reference("adapter", request.adapter),
     )
 
 
@@ -120,7 +125,7 @@ def read_generate(request: v1.GenerateRequest | v1.GenerateStreamRequest, max_to
         sampling=_sampling(request.sampling),
         stopping=_stopping(request.stopping, max_tokens),
         ngram=_ngram(request),
-        adapter=request.adapter,
+        adapter=reference("adapter", request.adapter),
         structured=_structured(request.structured),
         slide=_slide(request),
         max_tokens=request.stopping.max_tokens if request.stopping.HasField("max_tokens") else None,
@@ -143,7 +148,7 @@ def read_table(request: v1.NextTokensRequest) -> Request:
         sampling=_sampling(request.sampling),
         stopping=_NO_STOPPING,
         ngram=_ngram(request),
-        adapter=request.adapter,
+        adapter=reference("adapter", request.adapter),
         slide=_slide(request),
         rows=_within("limit", request.limit, 0, 1000) or 10,
     )
@@ -162,7 +167,7 @@ def read_score(request: v1.ScoreRequest) -> Request:
         sampling=Sampling(),
         stopping=_NO_STOPPING,
         ngram=_ngram(request),
-        adapter=request.adapter,
+        adapter=reference("adapter", request.adapter),
         slide=_slide(request),
         prompt_logprobs=request.per_token,
         top=_within("top_logprobs", request.top_logprobs, 0, 50),
@@ -203,6 +208,7 @@ def _messages(chat: v1.ChatMessages) -> tuple[Message, ...]:
 def _sampling(message: v1.Sampling) -> Sampling:
     given = {field.name: value for field, value in message.ListFields()}
     default = Sampling()
+    _within("sampling.logit_bias", len(message.logit_bias), 0, BIASES, "entries")
 
     def number(name: str, low: float, high: float, *, above: bool = False, below: bool = False) -> float:
         value = given.get(name, getattr(default, name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pequod.tokenizer import v1
@@ -15,6 +15,8 @@ from services.tokenizer.tokens.encoding import Encoding, Specials
 MAX_ITEMS = 10_000
 MAX_TEXT_BYTES = 2**20
 MAX_TEXTS_BYTES = 16 * 2**20
+MAX_IDS = 2**20
+MAX_SPECIALS = 1000
 MAX_COMPARED = 1000
 MAX_NEIGHBORS = 1000
 DEFAULT_NEIGHBORS = 10
@@ -68,6 +70,7 @@ class Spelling:
 def read_spelling(options: v1.SpecialTokenOptions) -> Spelling:
     """The special token options."""
     enum("special.spelt", options.spelt, v1.SpecialTokens)
+    check_count("special.allowed_special", len(options.allowed_special), 0, MAX_SPECIALS)
     return Spelling(options.spelt, tuple(options.allowed_special), options.add_special_tokens)
 
 
@@ -84,6 +87,7 @@ def read_texts(texts: Sequence[str]) -> list[str]:
 
 def read_sequences(request: v1.DetokenizeRequest, encoding: Encoding) -> list[list[int]]:
     """Sequences of ids, all of them in the vocabulary."""
+    check_ids("sequences", (len(sequence.ids) for sequence in request.sequences))
     sequences = [list(sequence.ids) for sequence in request.sequences]
     for place, ids in enumerate(sequences):
         for at, token in enumerate(ids):
@@ -98,6 +102,7 @@ def read_sequences(request: v1.DetokenizeRequest, encoding: Encoding) -> list[li
 def read_inputs(field: str, inputs: Sequence[v1.EmbedInput], least: int, most: int) -> list[Input]:
     """Inputs to embed."""
     check_count(field, len(inputs), least, most)
+    check_ids(field, (len(each.ids.ids) for each in inputs))
     return [read_input(f"{field}[{place}]", each) for place, each in enumerate(inputs)]
 
 
@@ -110,6 +115,7 @@ def read_input(field: str, given: v1.EmbedInput) -> Input:
         check_size(f"{field}.text", given.text)
         return Input(field, text=given.text)
     if kind == "ids":
+        check_ids(f"{field}.ids", [len(given.ids.ids)])
         return Input(field, ids=list(given.ids.ids))
     if kind == "image":
         return Input(field, image=given.image.data)
@@ -179,6 +185,12 @@ def check_count(field: str, count: int, least: int, most: int) -> None:
     """Raises INVALID_ARGUMENT when a list is too short or too long."""
     if not least <= count <= most:
         raise invalid(field, f"must have {least}..{most:,} entries, got {count:,}")
+
+
+def check_ids(field: str, counts: Iterable[int]) -> None:
+    """Raises INVALID_ARGUMENT for more ids together than texts of the largest size could have."""
+    if (total := sum(counts)) > MAX_IDS:
+        raise invalid(field, f"{total:,} ids together, at most {MAX_IDS:,}")
 
 
 def check_size(field: str, text: str) -> int:

@@ -38,6 +38,7 @@ class WordQuestions:
     async def neighbors(self, request: v1.NeighborsRequest, context: Context) -> v1.NeighborsResponse:
         """The words nearest to a word, itself not among them, or to a vector."""
         limit = read_limit(request.limit)
+        check_count("exclude", len(request.exclude), 0, MAX_ITEMS)
         async with self._models.words(request.model) as held:
             found, usage = await self._answer(held, partial(_neighbors, request, limit), context)
             return v1.NeighborsResponse(
@@ -47,6 +48,7 @@ class WordQuestions:
     async def analogy(self, request: v1.AnalogyRequest, context: Context) -> v1.AnalogyResponse:
         """The words nearest to what the positive words have in common and the negative ones have not."""
         limit, multiplies = read_limit(request.limit), read_multiplies(request.method)
+        check_count("negative", len(request.negative), 0, MAX_ANALOGY_WORDS)
         check_count("positive", len(request.positive) + len(request.negative), 1, MAX_ANALOGY_WORDS)
         async with self._models.words(request.model) as held:
             job = partial(_analogy, request, limit, multiplies)

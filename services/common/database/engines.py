@@ -38,6 +38,7 @@ def _sqlite(url: URL) -> Engine:
         pool_size=_CONNECTIONS,
         max_overflow=0,
         connect_args={"timeout": _BUSY_SECONDS},
+        hide_parameters=True,  # an error tells of the statement, not of the webhook's secret in it
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -50,6 +51,7 @@ def _postgresql(url: URL) -> Engine:
         pool_size=_CONNECTIONS,
         max_overflow=0,
         pool_pre_ping=True,
+        hide_parameters=True,
         # Dead peers are noticed in half a minute, and a session that was forgotten holds no locks for ever.
         connect_args={
             "connect_timeout": _CONNECT_SECONDS,

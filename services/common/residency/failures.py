@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from safetensors import SafetensorError
+
 from services.common.errors import Code, Reason, ServiceError
 from services.common.store import ModelVersion
 
 
 @contextlib.contextmanager
 def load_failures(version: ModelVersion) -> Iterator[None]:
-    """KeyError, ValueError and OSError, which such files give, as LOAD_FAILED naming the version."""
+    """What such files give as LOAD_FAILED naming the version and what is wrong with them."""
     try:
         yield
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, SafetensorError) as error:
         raise ServiceError(
             Code.FAILED_PRECONDITION,
             Reason.LOAD_FAILED,

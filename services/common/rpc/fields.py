@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from services.common.errors import invalid
+from services.common.store.reference import parse_reference
 
 
 def whole(field: str, value: int, least: int, most: int) -> int:
@@ -28,6 +29,13 @@ def one_of(field: str, value: int, known: Collection[int]) -> int:
     if value not in known:
         raise invalid(field, f"must be one of {', '.join(map(str, known))}, got {value}")
     return value
+
+
+def reference(field: str, text: str) -> str:
+    """A model reference, or nothing; whether there is such a model is for the store to say."""
+    if text:
+        parse_reference(text, field)
+    return text
 
 
 def enum(field: str, value: int, kind: Any) -> int:

@@ -18,6 +18,7 @@ from services.common.rpc.paging import page_of
 from services.common.rpc.resources import Resources
 from services.common.rpc.usage import Context, accepted
 from services.common.store import ModelVersion
+from services.common.store.reference import check_version
 
 _FORMATS = {
     pb.EXPORT_FORMAT_ONNX: "onnx",
@@ -94,6 +95,8 @@ class ModelServicer(pb.ModelServiceServicer):
     async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
         """Point an alias at a version."""
         expected = request.expected_version if request.HasField("expected_version") else None
+        if expected:
+            check_version(expected, "expected_version")
         before = await self._manager.set_alias(request.name, request.alias, request.version, expected)
         reply = pb.SetAliasResponse(previous_version=before, usage=Usage(model=request.name))
         if request.version:

@@ -22,6 +22,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from pydantic import ValidationError
 
 from services.common.errors import Code, Reason, ServiceError, model_not_found
 from services.common.store.disk import staging
@@ -131,15 +132,20 @@ def describe(name: str, version: str, folder: Path, layer: str) -> ModelVersion:
     kind, family = _kind(file, config)
     files = describe_files(folder, safe)
     hashes = "".join(entry.sha256 for entry in files)
-    manifest = Manifest(
-        name=name,
-        version=version or hashlib.sha256(hashes.encode()).hexdigest()[:12],
-        kind=kind,
-        family=family,
-        config=config,
-        files=files,
-        created=datetime.fromtimestamp(file.stat().st_mtime, UTC),
-    )
+    try:
+        manifest = Manifest(
+            name=name,
+            version=version or hashlib.sha256(hashes.encode()).hexdigest()[:12],
+            kind=kind,
+            family=family,
+            config=config,
+            files=files,
+            created=datetime.fromtimestamp(file.stat().st_mtime, UTC),
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise unsafe(f"{name}: {file.name} describes no model: {where}: {first['msg']}") from None
     return ModelVersion(manifest, layer)
 
 
@@ -164,7 +170,8 @@ def _kind(file: Path, config: dict[str, Any]) -> tuple[Kind, str]:
     if file.name in ("adapter_config.json", _LORA_FILE):
         return Kind.ADAPTER, str(config.get("peft_type", "lora")).lower()
     family = str(config.get("model_type", ""))
-    architectures = [str(each) for each in config.get("architectures") or ()]
+    named = config.get("architectures")
+    architectures = [str(each) for each in named] if isinstance(named, list) else []
     if any(each.endswith(_CAUSAL) for each in architectures):
         return Kind.LANGUAGE_MODEL, family
     if any(each.endswith("ForSequenceClassification") for each in architectures):

@@ -81,6 +81,16 @@ class Manifest(_Frozen):
     tenant: str = "local"
     created: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
 
+    @field_validator("config")
+    @classmethod
+    def _has_json(cls, config: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        """JsonValue takes 1e999 as infinity, whatever the model says of numbers."""
+        try:
+            json.dumps(config, allow_nan=False)
+        except ValueError:
+            raise ValueError("holds a number that JSON has not") from None
+        return config
+
     @field_validator("files")
     @classmethod
     def _once_each(cls, files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:

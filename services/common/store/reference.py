@@ -15,6 +15,7 @@ _VERSION = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
 _ALIAS = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
+_MOST_PATH = 4096
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,22 @@ class Reference:
     path: str = ""
 
 
-def parse_reference(text: str) -> Reference:
-    """Parse a reference from a request's field ``model``. Raises INVALID_ARGUMENT naming the field."""
+def parse_reference(text: str, field: str = "model") -> Reference:
+    """Parse a reference from a request's ``field``. Raises INVALID_ARGUMENT naming it."""
     if text.startswith("hf:"):
         repo, at, revision = text[3:].partition("@")
-        return Reference(repo=_match(_REPO, repo, text), revision=at and _match(_REVISION, revision, text))
+        return Reference(
+            repo=_match(_REPO, repo, text, field), revision=at and _match(_REVISION, revision, text, field)
+        )
     if text.startswith("file:"):
-        return Reference(path=_safe_path(text))
+        return Reference(path=_safe_path(text, field))
     name, at, alias = text.partition("@")
     if at:
-        return Reference(name=check_name(name), alias=check_alias(alias))
+        return Reference(name=check_name(name, field), alias=check_alias(alias, field))
     name, colon, version = text.partition(":")
     if colon:
-        return Reference(name=check_name(name), version=check_version(version))
-    return Reference(name=check_name(name))
+        return Reference(name=check_name(name, field), version=check_version(version, field))
+    return Reference(name=check_name(name, field))
 
 
 def check_name(name: str, field: str = "model") -> str:
@@ -87,7 +90,9 @@ def is_version(text: str) -> bool:
 def check_alias(alias: str, field: str = "model") -> str:
     """``alias`` when it may be one. Raises INVALID_ARGUMENT."""
     if not _ALIAS.fullmatch(alias):
-        raise invalid(field, f"alias {alias!r} must be 1..64 of a-z, 0-9 and '-', beginning with a letter")
+        raise invalid(
+            field, f"alias {alias[:80]!r} must be 1..64 of a-z, 0-9 and '-', beginning with a letter"
+        )
     return alias
 
 
@@ -103,23 +108,25 @@ def _name_rule(name: str) -> str:
     )
 
 
-def _match(pattern: re.Pattern[str], part: str, text: str) -> str:
+def _match(pattern: re.Pattern[str], part: str, text: str, field: str) -> str:
     if ".." in part:
-        raise _unsafe(text)
+        raise _unsafe(text, field)
     if not pattern.fullmatch(part):
-        raise invalid("model", f"{text[:80]!r} is no reference of the form hf:owner/name[@revision]")
+        raise invalid(field, f"{text[:80]!r} is no reference of the form hf:owner/name[@revision]")
     return part
 
 
-def _safe_path(text: str) -> str:
+def _safe_path(text: str, field: str) -> str:
     path = text.removeprefix("file:")
     if ".." in path.split("/") or "\0" in path:
-        raise _unsafe(text)
+        raise _unsafe(text, field)
     if not path:
-        raise invalid("model", "'file:' names no path")
+        raise invalid(field, "'file:' names no path")
+    if len(path) > _MOST_PATH:
+        raise invalid(field, f"its path has {len(path):,} characters, at most {_MOST_PATH}")
     return path
 
 
-def _unsafe(text: str, field: str = "model") -> ServiceError:
+def _unsafe(text: str, field: str) -> ServiceError:
     error = invalid(field, f"{text[:80]!r} may not leave the store: '..' and '/' are refused")
     return ServiceError(Code.INVALID_ARGUMENT, Reason.UNSAFE_PATH, error.message, violations=error.violations)

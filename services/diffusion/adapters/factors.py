@@ -7,6 +7,7 @@ Three ways to say what the product of a layer's two factors is multiplied by: a 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,25 @@ def _tensors(file: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[int, dict[st
     except SafetensorError as error:
         raise ValueError(f"{file.name} is damaged or cut short: {error}") from None
     tensors = {name: _widened(name, each["dtype"], each["data"], each["shape"]) for name, each in stored}
+    return tensors, _noted(metadata.get("lora_adapter_metadata", "{}"), file.name)
+
+
+def _noted(text: str, file: str) -> dict[int, dict[str, Any]]:
+    try:
+        places = dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        raise ValueError(f"{file}: its lora_adapter_metadata is no JSON object") from None
     noted: dict[int, dict[str, Any]] = {}
-    for place, value in json.loads(metadata.get("lora_adapter_metadata", "{}")).items():
-        part, _, name = place.partition(".")
+    for place, value in places.items():
+        part, _, name = str(place).partition(".")
         noted.setdefault(_PARTS.get(part, 0), {})[name] = value
-    return tensors, noted
+    return noted
+
+
+def _number(name: str, tensor: npt.NDArray[Any]) -> float:
+    if tensor.size != 1:
+        raise ValueError(f"{name} holds {tensor.size} numbers, one is expected")
+    return float(tensor.reshape(()))
 
 
 def _widened(name: str, kind: str, data: bytes, shape: list[int]) -> Matrix:
@@ -119,7 +134,7 @@ def _pairs(tensors: Tensors, file: str) -> tuple[dict[Layer, tuple[Matrix, Matri
     alphas: dict[Layer, float] = {}
     for name, tensor in tensors.items():
         if name.endswith(".alpha"):
-            alphas[layer_of_alpha(name)] = float(tensor)
+            alphas[layer_of_alpha(name)] = _number(name, tensor)
             continue
         found = factor_of(name)
         if found is None:
@@ -134,4 +149,4 @@ def _pairs(tensors: Tensors, file: str) -> tuple[dict[Layer, tuple[Matrix, Matri
 
 def _flat(factor: Matrix) -> Matrix:
     """A convolution's factor [out, in, height, width] as a matrix [out, in * height * width]."""
-    return factor.reshape(len(factor), -1) if factor.ndim == 4 else factor
+    return factor.reshape(len(factor), math.prod(factor.shape[1:])) if factor.ndim == 4 else factor

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import urlsplit
 
-from services.common.web import Address, is_public
+from services.common.web import Address, address_in, is_public
 
 
 class Addresses:
@@ -40,7 +39,5 @@ class Addresses:
 
 def _is_private(host: str) -> bool:
     """Of a literal address: not one of the public internet. Names are no addresses yet."""
-    try:
-        return not is_public(ipaddress.ip_address(host.partition("%")[0]))
-    except ValueError:
-        return False
+    address = address_in(host)
+    return address is not None and not is_public(address)

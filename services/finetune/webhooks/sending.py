@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from services.common.errors import ServiceError
 from services.common.metrics import Metrics
-from services.common.web import PlainConnection, SecureConnection
+from services.common.web import PlainConnection, SecureConnection, ended_within
 from services.finetune.webhooks.addresses import Addresses
 from services.finetune.webhooks.outbox import Delivery, Outbox
 
@@ -24,8 +24,8 @@ SIGNATURE = "pequod-signature"
 """Header: "t=SECONDS,v1=HEX", the HMAC-SHA256 of "SECONDS.BODY" under the webhook's secret."""
 DELIVERY = "pequod-delivery"
 """Header: the same for every attempt to deliver a message."""
-_SECONDS = 10.0
-"""Without a byte."""
+_SECONDS, _WHOLE_SECONDS = 10.0, 30.0
+"""Without a byte; for all of a call: whoever answers bit by bit would hold a sender."""
 _POLL = 2.0
 _SENDERS = 4
 
@@ -97,9 +97,9 @@ class Sender:
         connection = self._connection(parts.scheme, parts.hostname or "", parts.port)
         try:
             path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-            connection.request("POST", path, body, headers)
-            reply = connection.getresponse()
-            reply.read(1 << 16)
+            with ended_within(connection, _WHOLE_SECONDS):
+                connection.request("POST", path, body, headers)
+                reply = connection.getresponse()  # what it says beside its status is of no matter
         except (OSError, http.client.HTTPException, ValueError) as error:
             return f"{type(error).__name__}: {error}"
         finally:

@@ -48,6 +48,13 @@ def test_the_digest_covers_every_field(field):
     assert Manifest(**{**FIXED, field: other}).digest != Manifest(**FIXED).digest
 
 
+def test_a_number_beyond_all_numbers_is_no_json():
+    text = '{"name": "m", "version": "1", "kind": "ngram", "family": "f", "config": {"a": [%s]}}'
+    assert read_manifest(text % "1e300", "here").config == {"a": [1e300]}
+    with pytest.raises(ServiceError, match="a number that JSON has not"):
+        read_manifest(text % "1e999", "here")
+
+
 @pytest.mark.parametrize(
     "change",
     [

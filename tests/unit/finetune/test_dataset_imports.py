@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pequod.finetune import v1
 from services.common.errors import Reason, ServiceError
 from services.common.settings import SettingsError
+from services.finetune.datasets.importing import web as importing
 from services.finetune.datasets.importing.opening import open_source
 from services.finetune.datasets.importing.source import Allowed, SourceFailed
 from services.finetune.datasets.importing.web import WebSource, is_public
@@ -223,6 +224,13 @@ def test_prefixes_are_of_whole_parts(uri, prefix, good):
         ("64:ff9b::a00:1", False),
         ("2002:a00:1::", False),
         ("ff02::1", False),
+        ("::127.0.0.1", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("fec0::1", False),
+        ("3fff::1", False),
+        ("2001::1", False),
+        ("192.88.99.1", False),
+        ("100.100.100.200", False),
     ],
 )
 def test_addresses_inside_networks_are_not_public(address, public):
@@ -329,6 +337,14 @@ def test_redirects_are_looked_at_like_the_first_address(web, tmp_path, headers, 
     server = web({"/loop": (301, headers, b"")})
     with pytest.raises(SourceFailed, match=part.replace("[", "\\[")):
         fetched(server.source("/loop"), tmp_path / "out")
+
+
+def test_what_comes_too_slowly_is_given_up(web, tmp_path, monkeypatch):
+    monkeypatch.setattr(importing, "_PATIENCE", -1.0)
+    monkeypatch.setattr(importing, "_SLOWEST", 10**12)
+    server = web({"/x": (200, {"content-length": "4"}, b"data")})
+    with pytest.raises(SourceFailed, match="less than"):
+        fetched(server.source("/x"), tmp_path / "out")
 
 
 def test_a_redirect_to_another_scheme_is_refused(web, tmp_path):

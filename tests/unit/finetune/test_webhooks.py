@@ -161,6 +161,11 @@ async def test_a_name_that_leads_to_a_private_place_is_not_told(database, ear, c
         ("https://[::1]/", "no public address"),
         ("https://[::ffff:192.168.0.1]/", "no public address"),
         ("https://169.254.169.254/latest", "no public address"),
+        ("https://2130706433/", "no public address"),
+        ("https://0x7f.1/", "no public address"),
+        ("https://127.1/", "no public address"),
+        ("https://[fe80::1%25eth0]/", "no public address"),
+        ("https://[fd00:ec2::254]/", "no public address"),
     ],
 )
 def test_where_webhooks_may_not_lead(url, why):

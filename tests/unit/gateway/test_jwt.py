@@ -187,6 +187,50 @@ async def test_a_key_set_that_cannot_be_had_is_our_trouble(provider):
     assert error.retry_after == 1.0
 
 
+async def test_where_the_key_set_is_stays_in_the_log(provider, caplog):
+    error = await refusal(Tokens(settings("http://127.0.0.1:1/secret-path")), provider.token())
+    assert "secret-path" not in error.message
+    assert "secret-path" in caplog.records[-1].jwks
+
+
+async def test_a_provider_that_is_away_is_not_asked_by_every_token(provider, served, monkeypatch):
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    tokens, asked = Tokens(settings(served)), []
+    fetch = tokens._keys._client.fetch_data
+
+    def away():
+        asked.append(1)
+        raise jwt.PyJWKClientConnectionError("away")
+
+    tokens._keys._client.fetch_data = away
+    for _ in range(3):
+        assert (await refusal(tokens, provider.token())).code is Code.UNAVAILABLE
+    assert len(asked) == 1
+    tokens._keys._client.fetch_data = fetch
+    now += 2
+    assert (await tokens.find(provider.token())).tenant == "acme"
+
+
+@pytest.mark.parametrize("broken", ["", "{", "[]", '"a"', "5", "[" * 100_000])
+async def test_a_file_that_is_no_key_set_is_our_trouble(provider, tmp_path, broken):
+    file = tmp_path / "jwks.json"
+    file.write_text(broken)
+    assert (await refusal(Tokens(settings(file)), provider.token())).code is Code.UNAVAILABLE
+
+
+async def test_claims_of_odd_kinds_are_no_bug(provider, key_set):
+    tokens = Tokens(settings(key_set))
+    for odd in ({"exp": 10**400}, {"scope": 5}, {"scope": {"a": 1}}):
+        principal = await tokens.find(provider.token(**odd))
+        assert principal.tenant == "acme"
+
+
+def test_keys_that_come_in_the_clear_stop_the_start():
+    with pytest.raises(SettingsError, match="could be anybody's"):
+        Tokens(settings("http://identity.example/jwks"))
+
+
 def test_a_key_set_without_issuer_and_audience_stops_the_start(key_set):
     for issuer, audience in (("", AUDIENCE), (ISSUER, "")):
         with pytest.raises(SettingsError, match="any token"):

@@ -95,11 +95,17 @@ class Unpacker:
 
 
 class _Guarded:
-    """A file whose reader cannot be made to read a table of contents of any size into memory."""
+    """A file whose reader cannot be made to read a table of contents of any size, or before the beginning."""
 
     def __init__(self, file: BufferedReader) -> None:
         self._file = file
-        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+        self.tell, self.seekable = file.tell, file.seekable
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Raises BadZipFile for a place that no file has: OSError stands for faults of the disk."""
+        if whence == 0 and not 0 <= offset < 2**63:
+            raise zipfile.BadZipFile(f"an entry is said to begin at byte {offset}")
+        return self._file.seek(offset, whence)
 
     def read(self, size: int = -1) -> bytes:
         """At most ``_MOST_DIRECTORY`` bytes in one piece. Raises _Bomb beyond."""

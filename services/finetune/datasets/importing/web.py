@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import http.client
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, unquote, urljoin, urlunsplit
 
-from services.common.web import Address, SecureConnection, is_public
+from services.common.web import Address, SecureConnection, ended_within, is_public
 from services.finetune.datasets.importing.source import Got, SourceFailed, SourceFile
 
 _CHUNK = 1 << 20
-_SECONDS = 30.0
-"""Without a byte."""
+_SECONDS, _ANSWER_SECONDS = 30.0, 60.0
+"""Without a byte; until the content begins."""
+_PATIENCE, _SLOWEST = 60.0, 1024
+"""Seconds after which the content must have come at so many bytes a second."""
 _REDIRECTS = 5
 _ANOTHER_PLACE = frozenset({301, 302, 303, 307, 308})
 
@@ -57,8 +60,10 @@ class WebSource:
         connection = SecureConnection(parts.hostname, parts.port or 443, _SECONDS, self._public, self._trust)
         try:
             path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-            connection.request("GET", path, headers={"user-agent": "pequod", "accept-encoding": "identity"})
-            reply = connection.getresponse()
+            headers = {"user-agent": "pequod", "accept-encoding": "identity"}
+            with ended_within(connection, _ANSWER_SECONDS):
+                connection.request("GET", path, headers=headers)
+                reply = connection.getresponse()
             if reply.status in _ANOTHER_PLACE and (location := reply.getheader("location")):
                 return urljoin(place, location)
             if reply.status != 200:
@@ -72,10 +77,13 @@ class WebSource:
 
 
 def _save(reply: http.client.HTTPResponse, target: Path, got: Got) -> None:
-    done = 0
+    done, began = 0, time.monotonic()
     with target.open("wb") as copy:
-        while chunk := reply.read(_CHUNK):
+        while chunk := reply.read1(_CHUNK):
             done += len(chunk)
+            taken = time.monotonic() - began
+            if taken > _PATIENCE and done < taken * _SLOWEST:
+                raise SourceFailed(f"it comes at less than {_SLOWEST} bytes a second")
             got(done)
             copy.write(chunk)
     if reply.length:  # http.client ends quietly when the connection breaks

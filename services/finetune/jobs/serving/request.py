@@ -26,11 +26,19 @@ T = TypeVar("T")
 
 PREFIX = "ft"
 _MOST_WITH_PICTURES = 20
+_MOST_RECIPE, _MOST_ID = 64, 128
 
 
 def read_job_id(text: str) -> str:
     """Raises INVALID_ARGUMENT for what cannot be the id of a job."""
     return read_id("job_id", text, PREFIX)
+
+
+def read_checkpoint_id(text: str) -> str:
+    """Raises INVALID_ARGUMENT for what is too long to be the id of a checkpoint."""
+    if len(text) > _MOST_ID:
+        raise invalid("checkpoint_id", f"has {len(text):,} characters, at most {_MOST_ID}")
+    return text
 
 
 def read_request_id(text: str) -> str:
@@ -40,6 +48,10 @@ def read_request_id(text: str) -> str:
 
 def read_filter(request: v1.ListJobsRequest) -> Filter:
     """Which jobs are wanted. Raises INVALID_ARGUMENT."""
+    if len(request.states) > len(STATE_OF):
+        raise invalid("states", f"are {len(request.states)}, at most {len(STATE_OF)}")
+    if len(request.recipe) > _MOST_RECIPE:
+        raise invalid("recipe", f"has {len(request.recipe):,} characters, at most {_MOST_RECIPE}")
     states = frozenset(read_enum("states", each, STATE_OF) for each in request.states)
     return Filter(states, request.recipe, read_labels("labels", dict(request.labels)))
 

@@ -14,7 +14,7 @@ from services.common import tenants
 from services.common.rpc.fields import enum
 from services.common.rpc.model_messages import model_message
 from services.common.rpc.usage import Context, accepted, deadline_of, report
-from services.common.store.reference import check_alias, check_name
+from services.common.store.reference import check_alias, check_name, check_version
 from services.common.tracing import spans
 from services.common.work import Work
 from services.finetune.jobs.job import Job
@@ -25,6 +25,7 @@ from services.finetune.jobs.serving.request import (
     PREFIX,
     checkpoint_page,
     job_token,
+    read_checkpoint_id,
     read_filter,
     read_job_id,
     read_order,
@@ -167,9 +168,10 @@ class FineTuneServicer(v1.FineTuneServiceServicer):
         name = check_name(request.name, "name") if request.name else ""
         alias = check_alias(request.alias, "alias") if request.alias else ""
         expected = request.expected_version if request.HasField("expected_version") else None
-        promote = partial(
-            self._jobs.promote, tenants.current(), job_id, request.checkpoint_id, name, alias, expected
-        )
+        if expected:
+            check_version(expected, "expected_version")
+        checkpoint_id = read_checkpoint_id(request.checkpoint_id)
+        promote = partial(self._jobs.promote, tenants.current(), job_id, checkpoint_id, name, alias, expected)
         promoted, checkpoint = await self._run(promote, context)
         return v1.PromoteCheckpointResponse(
             model=model_message(promoted.version),

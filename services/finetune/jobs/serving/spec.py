@@ -24,6 +24,8 @@ from services.finetune.webhooks.addresses import Addresses
 
 _MOST_SEED = 2**40
 """Recipes make one seed a step of it, which must be a number of 64 bits."""
+_MOST_BYTES, _MOST_BASE = 256 * 1024, 1024
+"""Of a spec, and of the reference of a model, a path among them."""
 _MOST_HOOKS, _MOST_URL = 8, 2000
 _SECRET = (16, 256)
 _DEFAULT_KEEP = 5
@@ -38,6 +40,10 @@ class SpecReader:
 
     def read(self, given: v1.JobSpec) -> Spec:
         """Raises INVALID_ARGUMENT. A name that is not said stays empty: it is the job's to find."""
+        if (size := given.ByteSize()) > _MOST_BYTES:
+            raise invalid("spec", f"has {size:,} bytes, at most {_MOST_BYTES:,}")
+        if len(given.base) > _MOST_BASE:
+            raise invalid("spec.base", f"has {len(given.base):,} characters, at most {_MOST_BASE}")
         known = recipe(given.recipe)
         preset = known.read_preset(given.preset)
         parameters = json_format.MessageToDict(given.parameters)
@@ -79,6 +85,8 @@ class SpecReader:
         if not least <= len(given.secret) <= most:
             what = f"has {len(given.secret)} characters; it must have {least}..{most}"
             raise invalid(f"{field}.secret", what)
+        if len(given.states) > len(STATE_OF):
+            raise invalid(f"{field}.states", f"are {len(given.states)}, at most {len(STATE_OF)}")
         states = [read_enum(f"{field}.states", each, STATE_OF) for each in given.states]
         return Webhook(given.url, given.secret, tuple(states) or tuple(sorted(ENDED)))
 
