@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from gateway.cli import (
+    backup,
     chat,
     datasets,
     embed,
@@ -21,6 +22,7 @@ from gateway.cli import (
     models,
     output,
     platform,
+    store,
     text,
     tokens,
     usage,
@@ -57,7 +59,11 @@ def build() -> typer.Typer:
     app.add_typer(datasets.app, name="datasets")
     app.add_typer(jobs.app, name="jobs")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(store.app, name="store")
     app.command("usage")(usage.usage)
+    app.command("backup")(backup.backup)
+    app.command("restore")(backup.restore)
+    app.command("verify")(backup.verify)
     return app
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from gateway.audit import AuditLog
 from gateway.cli import output
 from gateway.cli.durations import seconds_of
+from gateway.cli.operator import user
 from gateway.keys.key import Key, KeyLimits, digest_of, first_fault, new_key
 from gateway.keys.keyfile import KeyFileError, editing, make_secret, read_keys
 from gateway.keys.settings import KeySettings
@@ -147,15 +147,8 @@ def _state(key: Key, now: datetime) -> str:
 
 def _audit(settings: KeySettings, what: str, key: Key) -> None:
     AuditLog(settings.audit_file).write(
-        {"tenant": key.tenant, "name": key.name, "method": what, "about": {"key": key.id}, "by": _user()}
+        {"tenant": key.tenant, "name": key.name, "method": what, "about": {"key": key.id}, "by": user()}
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
-        return ""
 
 
 def _refused(error: Exception) -> typer.Exit:

@@ -23,6 +23,8 @@ class ServiceEntry:
         return f"services.{self.name}"
 
 
+UPKEEP = "services.finetune.upkeep.opening"
+"""The module that knows what data sets and jobs keep: `pequod store gc`, `backup` and `restore` load it."""
 MODEL_SERVICE = "pequod.model.v1.ModelService"
 
 SERVICES: tuple[ServiceEntry, ...] = (

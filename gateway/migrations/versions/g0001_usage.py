@@ -7,6 +7,8 @@ from sqlalchemy import BigInteger, Column, Double, PrimaryKeyConstraint, String
 
 revision = "g0001"
 down_revision = None
+works_with = "g0001"
+"""The oldest revision whose program may use the database after this one."""
 
 
 def upgrade() -> None:

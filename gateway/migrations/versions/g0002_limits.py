@@ -7,6 +7,8 @@ from sqlalchemy import BigInteger, Column, Double, Integer, PrimaryKeyConstraint
 
 revision = "g0002"
 down_revision = "g0001"
+works_with = "g0001"
+"""The oldest revision whose program may use the database after this one."""
 
 
 def upgrade() -> None:

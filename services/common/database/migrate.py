@@ -1,4 +1,10 @@
-"""Brings a schema up to date when a process starts, whoever else does the same at that moment."""
+"""Brings a schema up to date when a process starts, whoever else does the same at that moment.
+
+Upgrades roll: old and new programs share a database for a while. So every revision says in ``works_with`` the
+oldest revision whose program may use the database after it, and the database notes that; a program that finds
+a newer schema than it knows goes on where its own revision is named, and refuses otherwise. What would break
+the program before waits for a later revision: first add, then move over, then take away.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +16,33 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    inspect,
+    select,
+    text,
+)
 
+HEAD = "head"
+"""The newest revision."""
 _LOCK = 7_165_300_501
 """Key of PostgreSQL's advisory lock; any number that nobody else uses on this database."""
+_LOCK_SECONDS = 3
+"""For which a change of a table waits for others: while it does, everybody else waits behind it."""
+
+_SCHEMAS = Table(
+    "pequod_schemas",
+    MetaData(),
+    Column("version_table", String(64), primary_key=True),
+    Column("works_with", String(64), nullable=False),
+)
+"""The oldest revision whose program may use the database, for each part of the platform."""
 
 _logger = logging.getLogger("pequod.database")
 
@@ -31,41 +60,99 @@ class Schema:
 
 
 class SchemaTooNew(Exception):
-    """The database was written by a later version of this program."""
+    """The database was written by a later version of this program, which this one must not use."""
 
 
 def migrate(engine: Engine, schema: Schema) -> None:
     """Apply what is missing, in one transaction that only one process has at a time.
 
-    Raises SchemaTooNew when the database has seen a revision that this code does not know.
+    Raises SchemaTooNew when the database has seen a revision that this code neither knows nor may work with.
     """
     with engine.begin() as connection:
-        _wait_for_turn(connection)
-        scripts = ScriptDirectory(str(schema.migrations))
-        noted = {"version_table": schema.version_table}
-        before = MigrationContext.configure(connection, opts=noted).get_current_heads()
-        known = {script.revision for script in scripts.walk_revisions()}
-        if unknown := set(before) - known:
-            raise SchemaTooNew(f"its schema {', '.join(sorted(unknown))} is newer than this program knows")
-        if set(before) == set(scripts.get_heads()):
+        wait_for_turn(connection)
+        scripts, before = _scripts(schema), revision_of(connection, schema)
+        if before is None or is_known(schema, before):
+            upgrade(connection, schema)
+            if before != scripts.get_current_head():
+                _logger.info("schema upgraded", extra={"from": before, "to": scripts.get_current_head()})
             return
-        _upgrade(connection, scripts, schema)
-        _logger.info("schema upgraded", extra={"from": list(before), "to": list(scripts.get_heads())})
+        oldest = _works_with(connection, schema)
+        if oldest is None or not is_known(schema, oldest):
+            raise SchemaTooNew(f"its schema {before} is newer than this program knows")
+        _logger.warning("schema is newer, and made to work with this program", extra={"revision": before})
 
 
-def _wait_for_turn(connection: Connection) -> None:
-    """SQLite has begun as a writer, which is a turn already."""
+def wait_for_turn(connection: Connection) -> None:
+    """Others that change a schema wait until this transaction has ended; SQLite's writers do so anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
 
 
-def _upgrade(connection: Connection, scripts: ScriptDirectory, schema: Schema) -> None:
+def revision_of(connection: Connection, schema: Schema) -> str | None:
+    """Which revision the database has; None for one without the schema."""
+    noted = {"version_table": schema.version_table}
+    return MigrationContext.configure(connection, opts=noted).get_current_revision()
+
+
+def is_known(schema: Schema, revision: str) -> bool:
+    """Whether this program has that revision."""
+    return revision in {script.revision for script in _scripts(schema).walk_revisions()}
+
+
+def upgrade(connection: Connection, schema: Schema, revision: str = HEAD) -> None:
+    """Apply what is missing up to ``revision``, in the connection's transaction."""
+    scripts = _scripts(schema)
+    wanted = scripts.get_current_head() if revision == HEAD else revision
+    if revision_of(connection, schema) != wanted:
+        _apply(connection, scripts, schema, revision)
+    _note(connection, scripts, schema)
+
+
+def tables_of(schema: Schema, revision: str = HEAD) -> list[str]:
+    """Names of the schema's tables at ``revision``, found by making them."""
+    engine = create_engine("sqlite://")
+    try:
+        with engine.begin() as connection:
+            upgrade(connection, schema, revision)
+            names = set(inspect(connection).get_table_names())
+    finally:
+        engine.dispose()
+    return sorted(names - {schema.version_table, _SCHEMAS.name})
+
+
+def _scripts(schema: Schema) -> ScriptDirectory:
+    return ScriptDirectory(str(schema.migrations))
+
+
+def _apply(connection: Connection, scripts: ScriptDirectory, schema: Schema, revision: str) -> None:
     """As Alembic's own command does it, without a configuration file."""
     environment = EnvironmentContext(
-        Config(), scripts, fn=lambda revision, _: scripts._upgrade_revs("head", revision)
+        Config(), scripts, fn=lambda current, _: scripts._upgrade_revs(revision, current)
     )
     with environment:
         environment.configure(
             connection=connection, transactional_ddl=True, version_table=schema.version_table
         )
         environment.run_migrations()
+
+
+def _note(connection: Connection, scripts: ScriptDirectory, schema: Schema) -> None:
+    """Write down which programs may use the database as it is now."""
+    revision = revision_of(connection, schema)
+    if revision is None:
+        return
+    oldest = str(getattr(scripts.get_revision(revision).module, "works_with", revision))
+    if _works_with(connection, schema) == oldest:
+        return
+    _SCHEMAS.create(connection, checkfirst=True)
+    connection.execute(_SCHEMAS.delete().where(_SCHEMAS.c.version_table == schema.version_table))
+    connection.execute(_SCHEMAS.insert().values(version_table=schema.version_table, works_with=oldest))
+
+
+def _works_with(connection: Connection, schema: Schema) -> str | None:
+    """None where no program has noted it yet."""
+    if not inspect(connection).has_table(_SCHEMAS.name):
+        return None
+    query = select(_SCHEMAS.c.works_with).where(_SCHEMAS.c.version_table == schema.version_table)
+    return connection.scalar(query)

@@ -41,5 +41,16 @@ def upsert(
     connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=dict(always)), list(rows))
 
 
+def add_missing(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], more: Mapping[str, Any]
+) -> None:
+    """Insert ``rows``, each with the values ``more``; where the primary key is there, the row stays."""
+    if not rows:
+        return
+    keys = [column.name for column in table.primary_key]
+    insert = _insert(connection)(table).on_conflict_do_nothing(index_elements=keys)
+    connection.execute(insert, [{**row, **more} for row in rows])
+
+
 def _insert(connection: Connection) -> Any:
     return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

@@ -27,11 +27,18 @@ def derived_folder(root: Path, digest: str, target: str) -> Path:
 
 
 def derive(
-    root: Path, digest: str, target: str, build: Build, force: bool = False, kept: Sequence[Path] = ()
+    root: Path,
+    digest: str,
+    target: str,
+    build: Build,
+    force: bool = False,
+    kept: Sequence[Path] = (),
+    of: str = "",
 ) -> Path:
     """The folder of derived data: a kept and intact one, or one built in staging and renamed.
 
-    ``kept`` are other roots that may hold it, never written to. Whoever comes while another thread or
+    ``kept`` are other roots that may hold it, never written to. ``of``: the version's name, noted for those
+    who tidy up. Whoever comes while another thread or
     process builds the same waits for that one.
     """
     for other in () if force else kept:
@@ -41,7 +48,7 @@ def derive(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.parent / f".{target}.lock"):
         if force or not is_intact(folder):
-            _build(root, folder, build)
+            _build(root, folder, build, of)
     return folder
 
 
@@ -60,11 +67,13 @@ def facts_of(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / DERIVED_NAME).read_text())["facts"])
 
 
-def _build(root: Path, folder: Path, build: Build) -> None:
+def _build(root: Path, folder: Path, build: Build, of: str) -> None:
     with staging(root) as staged:
         facts = build(staged)
         entries = [entry.model_dump() for entry in describe_files(staged)]
-        (staged / DERIVED_NAME).write_text(json.dumps({"facts": facts, "files": entries}, indent=2) + "\n")
+        (staged / DERIVED_NAME).write_text(
+            json.dumps({"of": of, "facts": facts, "files": entries}, indent=2) + "\n"
+        )
         if not move_in(staged, folder):
             # Aside first: a reader finds the old data, none for an instant, or the new; never a mixture.
             with staging(root) as aside:

@@ -22,10 +22,11 @@ from services.common.store.layer import (
     read_only,
     version_exists,
 )
-from services.common.store.manifest import MANIFEST_NAME, Manifest, read_manifest_of
+from services.common.store.manifest import MANIFEST_NAME, FileEntry, Manifest, read_manifest_of
 from services.common.store.reference import is_name, is_version
 
-_STAGING = ".staging"
+STAGING = ".staging"
+CHUNK = 1 << 20
 _STALE_SECONDS = 24 * 3600.0
 
 
@@ -80,7 +81,7 @@ class DiskLayer:
             for folder in (staged, *(path for path in staged.rglob("*") if path.is_dir())):
                 _sync_folder(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not move_in(staged, target) and not self._holds(manifest):
+            if not move_in(staged, target) and not self._has(manifest):
                 raise version_exists(manifest)
 
     def set_alias(self, name: str, alias: str, version: str, expected: str | None) -> str:
@@ -105,7 +106,17 @@ class DiskLayer:
         _sync_folder(folder)
         return before
 
-    def _holds(self, manifest: Manifest) -> bool:
+    def holds(self, name: str, version: str) -> bool:
+        """Whether the version is in sight now."""
+        return (self.root / name / version / MANIFEST_NAME).is_file()
+
+    def read(self, manifest: Manifest, entry: FileEntry) -> Iterator[bytes]:
+        """The file's bytes."""
+        with (self.root / manifest.name / manifest.version / entry.path).open("rb") as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+
+    def _has(self, manifest: Manifest) -> bool:
         try:
             return self.manifest(manifest.name, manifest.version).same_content(manifest)
         except (OSError, ServiceError):
@@ -115,7 +126,7 @@ class DiskLayer:
 @contextlib.contextmanager
 def staging(root: Path) -> Iterator[Path]:
     """A fresh folder on ``root``'s filesystem, gone afterwards; leftovers of crashed writers go too."""
-    area = root / _STAGING
+    area = root / STAGING
     area.mkdir(parents=True, exist_ok=True)
     for leftover in area.iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -144,7 +155,7 @@ def move_in(staged: Path, target: Path) -> bool:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with source.open("rb") as reading, target.open("wb") as writing:
-        shutil.copyfileobj(reading, writing, 1 << 20)
+        shutil.copyfileobj(reading, writing, CHUNK)
         writing.flush()
         os.fsync(writing.fileno())
 

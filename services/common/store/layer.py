@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from services.common.errors import Code, Reason, ServiceError
-from services.common.store.manifest import Manifest
+from services.common.store.manifest import FileEntry, Manifest
 
 Report = Callable[[int, int, str], None]
 """Takes (done, total, message) as a fetch goes on; bytes."""
@@ -47,6 +47,12 @@ class Layer(Protocol):
 
     def folder(self, manifest: Manifest, report: Report) -> Path:
         """A local folder with the version's files; fetches them when the place is remote."""
+
+    def read(self, manifest: Manifest, entry: FileEntry) -> Iterator[bytes]:
+        """A file's bytes, unchecked, from where they lie: nothing is fetched into a folder."""
+
+    def holds(self, name: str, version: str) -> bool:
+        """Whether the version is in sight at this moment; asked of the place itself."""
 
     def publish(self, source: Path, manifest: Manifest) -> None:
         """Make the version appear, whole or not at all. The same content again is success."""

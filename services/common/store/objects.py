@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, Pre
 from obstore.store import ObjectStore, from_url
 
 from services.common.store.disk import move_in, staging
+from services.common.store.garbage.bins import REMOVED
 from services.common.store.layer import (
     LayerAway,
     Report,
@@ -28,6 +30,9 @@ from services.common.store.safety import tampered
 
 _CHUNK = 8 * 2**20
 _ALIAS_TRIES = 5
+_REMOVAL_SECONDS = 60.0
+"""For which a removal of the version's leftovers is waited for."""
+_POLL_SECONDS = 0.2
 
 
 class ObjectLayer:
@@ -42,7 +47,7 @@ class ObjectLayer:
 
     def __init__(self, url: str, name: str, cache: Path) -> None:
         self.name = name
-        self._store = open_object_store(url)
+        self.objects = open_object_store(url)
         self._cache = cache / "objects"
         # Small objects by key, each with the ETag it had: what did not change is not fetched again.
         self._read: dict[str, tuple[str | None, bytes]] = {}
@@ -64,7 +69,7 @@ class ObjectLayer:
 
     def manifest(self, name: str, version: str) -> Manifest:
         """Fetch ``model.json``, unless it is known."""
-        return read_manifest_of(name, version, self._get(f"{name}/{version}/{MANIFEST_NAME}"))
+        return read_manifest_of(name, version, self._get(manifest_key(name, version)))
 
     def folder(self, manifest: Manifest, report: Report) -> Path:
         """The version in the local cache; fetched into staging, checked on the way, moved in whole."""
@@ -72,7 +77,7 @@ class ObjectLayer:
         if target.is_dir():
             report(manifest.size_bytes, manifest.size_bytes, "in the cache")
             return target
-        with staging(self._cache) as staged, self._answering():
+        with staging(self._cache) as staged, self.answering():
             done = 0
             for entry in manifest.files:
                 done = self._download(manifest, entry, staged / entry.path, done, report)
@@ -80,46 +85,84 @@ class ObjectLayer:
             move_in(staged, target)
         return target
 
+    def read(self, manifest: Manifest, entry: FileEntry) -> Iterator[bytes]:
+        """The object's bytes."""
+        with self.answering():
+            for chunk in obstore.get(self.objects, _file_key(manifest, entry)).stream(min_chunk_size=_CHUNK):
+                yield bytes(chunk)
+
+    def holds(self, name: str, version: str) -> bool:
+        """Whether its manifest is there."""
+        return self.is_there(manifest_key(name, version))
+
     def publish(self, source: Path, manifest: Manifest) -> None:
         """Upload the files, then claim the version with its manifest."""
-        key = f"{manifest.name}/{manifest.version}/{MANIFEST_NAME}"
-        with self._answering():
-            for entry in manifest.files:
-                with (source / entry.path).open("rb") as file:
-                    obstore.put(self._store, _file_key(manifest, entry), file)
+        key = manifest_key(manifest.name, manifest.version)
+        for entry in manifest.files:
+            self._upload(source, manifest, entry)
+        try:
+            with self.answering():
+                obstore.put(self.objects, key, manifest.to_json().encode(), mode="create")
+        except (AlreadyExistsError, PreconditionError):
+            if not self.manifest(manifest.name, manifest.version).same_content(manifest):
+                raise version_exists(manifest) from None
+        self._settle(source, manifest)
+
+    def _upload(self, source: Path, manifest: Manifest, entry: FileEntry) -> None:
+        with self.answering(), (source / entry.path).open("rb") as file:
+            obstore.put(self.objects, _file_key(manifest, entry), file)
+
+    def _settle(self, source: Path, manifest: Manifest) -> None:
+        """Put back what a garbage collection, which took the files for leftovers, has deleted meanwhile.
+
+        It writes a record before it looks for a manifest and removes it after the files: where it saw none,
+        the record is still there now, or all that it deletes is gone.
+        """
+        ends = time.monotonic() + _REMOVAL_SECONDS
+        while self.is_there(f"{REMOVED}/{manifest.name}/{manifest.version}"):
+            if time.monotonic() > ends:
+                why = f"{manifest.name}:{manifest.version} is being removed; collect garbage, then publish"
+                raise LayerAway(self.name, OSError(why))
+            time.sleep(_POLL_SECONDS)
+        there = set(self._list(f"{manifest.name}/{manifest.version}"))
+        for entry in manifest.files:
+            if _file_key(manifest, entry) not in there:
+                self._upload(source, manifest, entry)
+
+    def is_there(self, key: str) -> bool:
+        """Whether there is such an object."""
+        with self.answering():
             try:
-                obstore.put(self._store, key, manifest.to_json().encode(), mode="create")
-                return
-            except (AlreadyExistsError, PreconditionError):
-                pass
-        if not self.manifest(manifest.name, manifest.version).same_content(manifest):
-            raise version_exists(manifest)
+                obstore.head(self.objects, key)
+            except (NotFoundError, FileNotFoundError):
+                return False
+        return True
 
     def set_alias(self, name: str, alias: str, version: str, expected: str | None) -> str:
         """Conditional put: create when absent, update while its ETag is the one that was read."""
         key = f"{name}/@{alias}"
         for _ in range(_ALIAS_TRIES):
-            with self._answering():
+            with self.answering():
                 before, etag = self._current(key)
                 if expected is not None and expected != before:
                     raise alias_conflict(name, alias, expected, before)
                 with contextlib.suppress(AlreadyExistsError, PreconditionError, NotFoundError):
                     mode = "create" if etag is None else {"e_tag": etag}
-                    obstore.put(self._store, key, alias_content(version), mode=mode)  # type: ignore[arg-type]
+                    obstore.put(self.objects, key, alias_content(version), mode=mode)  # type: ignore[arg-type]
                     return before
         raise alias_conflict(name, alias, expected or "", "a version that others keep moving")
 
     def _current(self, key: str) -> tuple[str, str | None]:
         """What an alias points at and its ETag; ("", None) when there is none."""
         try:
-            reply = obstore.get(self._store, key)
+            reply = obstore.get(self.objects, key)
         except (NotFoundError, FileNotFoundError):
             return "", None
         return read_alias(bytes(reply.bytes()), key), reply.meta["e_tag"]
 
     def _list(self, prefix: str | None) -> list[str]:
-        with self._answering():
-            items = [item for batch in obstore.list(self._store, prefix=prefix) for item in batch]
+        with self.answering():
+            items = [item for batch in obstore.list(self.objects, prefix=prefix) for item in batch]
         self._etags.update((str(item["path"]), item["e_tag"]) for item in items)
         return [str(item["path"]) for item in items]
 
@@ -127,8 +170,8 @@ class ObjectLayer:
         known = self._read.get(key)
         if known and known[0] is not None and known[0] == self._etags.get(key):
             return known[1]
-        with self._answering():
-            reply = obstore.get(self._store, key)
+        with self.answering():
+            reply = obstore.get(self.objects, key)
             content = bytes(reply.bytes())
         self._read[key] = (reply.meta["e_tag"], content)
         return content
@@ -137,7 +180,7 @@ class ObjectLayer:
         target.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
         with target.open("wb") as file:
-            reply = obstore.get(self._store, _file_key(manifest, entry))
+            reply = obstore.get(self.objects, _file_key(manifest, entry))
             for chunk in reply.stream(min_chunk_size=_CHUNK):
                 file.write(chunk)
                 digest.update(chunk)
@@ -148,10 +191,15 @@ class ObjectLayer:
         return done
 
     @contextlib.contextmanager
-    def _answering(self) -> Iterator[None]:
-        """Turn the client's errors into LayerAway, which everybody above understands."""
+    def answering(self) -> Iterator[None]:
+        """Turn the client's errors into LayerAway, which everybody above understands.
+
+        What was there already, and what a condition did not hold for, is an answer, and passes through.
+        """
         try:
             yield
+        except (AlreadyExistsError, PreconditionError):
+            raise
         except (BaseError, OSError) as error:
             raise LayerAway(self.name, error) from error
 
@@ -174,6 +222,11 @@ def open_object_store(url: str) -> ObjectStore:
         },
         retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
     )
+
+
+def manifest_key(name: str, version: str) -> str:
+    """Where a version's manifest lies."""
+    return f"{name}/{version}/{MANIFEST_NAME}"
 
 
 def _file_key(manifest: Manifest, entry: FileEntry) -> str:

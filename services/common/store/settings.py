@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.common.settings import setting
-from services.common.store.store import ModelStore, open_store
+from services.common.store.layer import Layer
+from services.common.store.store import ModelStore, layers_of, open_store
 
 _SHIPPED = Path(__file__).parents[3] / "models"
 
@@ -23,6 +25,12 @@ class StoreSettings:
     )
     cache: Path = setting(
         Path("var/cache"), env="PEQUOD_CACHE", help="Folder for fetched and derived files; may be emptied."
+    )
+    cache_bytes: int = setting(
+        0,
+        env="PEQUOD_CACHE_BYTES",
+        help="Bytes that the cache may take; what was not used for longest leaves first. 0: no limit.",
+        minimum=0,
     )
     file_roots: tuple[Path, ...] = setting(
         (),
@@ -45,4 +53,8 @@ class StoreSettings:
 
     def open(self) -> ModelStore:
         """The store these settings describe."""
-        return open_store(self.shipped, self.user, self.cache, self.file_roots)
+        return open_store(self.shipped, self.user, self.cache, self.file_roots, self.cache_bytes)
+
+    def layers(self) -> Sequence[Layer]:
+        """Its layers, the user's last, for whoever keeps them in order."""
+        return layers_of(self.shipped, self.user, self.cache)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from services.common import tenants
 from services.common.errors import ServiceError, invalid, model_not_found
-from services.common.store import derived, hub
+from services.common.store import cache, derived, hub
 from services.common.store.disk import DiskLayer
 from services.common.store.following import Follower, Shown
 from services.common.store.layer import Layer, LayerAway, Report, alias_conflict, read_only, version_exists
@@ -39,13 +40,19 @@ class Change:
     name: str
 
 
-def open_store(shipped: Path, user: str, cache: Path, file_roots: Sequence[Path] = ()) -> ModelStore:
+def open_store(
+    shipped: Path, user: str, cache: Path, file_roots: Sequence[Path] = (), cache_bytes: int = 0
+) -> ModelStore:
     """The usual two layers: the shipped models, read-only, then the user's (a folder or a URL)."""
-    remote = "://" in user
-    mine = ObjectLayer(user, "user", cache) if remote else DiskLayer(Path(user), "user", writable=True)
-    poll_seconds = 5.0 if remote else 1.0
-    layers = [DiskLayer(shipped, "shipped", writable=False), mine]
-    return ModelStore(layers, cache, file_roots, poll_seconds, kept=(shipped,))
+    poll_seconds = 5.0 if "://" in user else 1.0
+    layers = layers_of(shipped, user, cache)
+    return ModelStore(layers, cache, file_roots, poll_seconds, kept=(shipped,), cache_bytes=cache_bytes)
+
+
+def layers_of(shipped: Path, user: str, cache: Path) -> Sequence[Layer]:
+    """The shipped one, read-only, then the user's."""
+    mine = ObjectLayer(user, "user", cache) if "://" in user else DiskLayer(Path(user), "user", writable=True)
+    return DiskLayer(shipped, "shipped", writable=False), mine
 
 
 class ModelStore:
@@ -59,14 +66,17 @@ class ModelStore:
         poll_seconds: float = 1.0,
         hub_endpoint: str | None = None,
         kept: Sequence[Path] = (),
+        cache_bytes: int = 0,
     ) -> None:
         """``cache`` holds fetched and derived data; ``file:`` may name folders inside ``file_roots``.
 
         ``kept`` are folders with data derived at set-up, which are looked at before the cache.
+        ``cache_bytes``: what the cache may take; 0 is no limit.
         """
         self._layers = layers
         self._cache = cache
         self._kept = kept
+        self._cache_bytes = cache_bytes
         self._hub = hub.Hub(cache, hub_endpoint)
         self._local = LocalFiles(file_roots)
         self._poll_seconds = poll_seconds
@@ -129,7 +139,12 @@ class ModelStore:
         self, version: ModelVersion, target: str, build: derived.Build, force: bool = False
     ) -> Path:
         """``derive`` for code that runs in a thread already."""
-        return derived.derive(self._cache, version.digest, target, build, force, self._kept)
+        folder = derived.derive(
+            self._cache, version.digest, target, build, force, self._kept, of=str(version)
+        )
+        if folder.is_relative_to(self._cache):
+            self._keep_in_cache(folder.parent)
+        return folder
 
     async def watch(self) -> AsyncGenerator[Change, None]:
         """Follow all layers; first comes one change for every model there is.
@@ -256,7 +271,16 @@ class ModelStore:
         else:
             folder = self._layer(version.layer).folder(version.manifest, report)
         verify(folder, version.manifest, self._verified, within)
+        if folder.is_relative_to(self._cache):
+            # A snapshot of a hub lies in its repository's folder, which leaves as a whole.
+            self._keep_in_cache(folder if within is None else folder.parents[1])
         return folder
+
+    def _keep_in_cache(self, entry: Path) -> None:
+        """Note that an entry is used, and let others leave where there are too many."""
+        cache.used(entry)
+        if freed := cache.trim(self._cache, self._cache_bytes):
+            _logger.info("cache trimmed", extra={"bytes": freed, "limit": self._cache_bytes})
 
     def _set_alias(self, name: str, alias: str, version: str, expected: str | None) -> str:
         check_name(name, "name")
@@ -270,11 +294,18 @@ class ModelStore:
         shown = self._aliases(name).get(alias, "")
         layer = self._writable()
         if alias in layer.aliases(name):
-            return layer.set_alias(name, alias, version, expected)
+            before = layer.set_alias(name, alias, version, expected)
         # Only a read-only layer shows it, or none: then the writable one must still have none.
-        if expected is not None and expected != shown:
+        elif expected is not None and expected != shown:
             raise alias_conflict(name, alias, expected, shown)
-        return layer.set_alias(name, alias, version, None if expected is None else "") or shown
+        else:
+            before = layer.set_alias(name, alias, version, None if expected is None else "")
+        # A garbage collection hides a version first and looks at aliases then: one of both sees the other.
+        if version and not versions[version].holds(name, version):
+            with contextlib.suppress(ServiceError):
+                layer.set_alias(name, alias, before, version)
+            raise model_not_found(f"{name}:{version}", ())
+        return before or shown
 
     def _writable(self) -> Layer:
         for layer in reversed(self._layers):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from services.common.store.manifest import describe_files
@@ -65,6 +66,16 @@ class JobFolder:
         freed = size_of(self.path)
         shutil.rmtree(self.path, ignore_errors=True)
         return freed
+
+
+def files_of_jobs(work: Path) -> Iterator[Path]:
+    """What cannot be had again of all jobs: checkpoints, previews, logs; their data can."""
+    for job in (work / "jobs").glob("*/*"):
+        for path in job.rglob("*"):
+            parts = path.relative_to(job).parts
+            is_data = parts[0] in ("data", "validation") or path.suffix == ".digest"
+            if path.is_file() and not is_data and not any(part.startswith(".") for part in parts):
+                yield path
 
 
 def size_of(folder: Path) -> int:

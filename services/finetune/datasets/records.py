@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -25,9 +25,7 @@ from services.finetune.datasets.dataset import (
     new_dataset_id,
 )
 from services.finetune.datasets.faults import id_reused, in_use, not_ready
-
-LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-"""Content that was last wanted then, and that nobody holds, is removed at once."""
+from services.finetune.datasets.storage.keeping import LONG_AGO
 
 
 @dataclass(frozen=True)
@@ -110,14 +108,17 @@ class DatasetRecords:
 
         return self.database.read(task)
 
-    def delete(self, tenant: str, dataset_id: str) -> int:
+    def delete(self, tenant: str, dataset_id: str, check: Callable[[Connection], None] | None = None) -> int:
         """Forget a data set; what works on it stops. Returns the bytes that nothing holds any more.
 
-        Raises NOT_FOUND, or FAILED_PRECONDITION while somebody holds it.
+        ``check`` may raise in the same transaction, and nothing happens then. Raises NOT_FOUND, or
+        FAILED_PRECONDITION while somebody holds it.
         """
 
         def task(connection: Connection) -> int:
             rows.get(connection, tenant, dataset_id)
+            if check is not None:
+                check(connection)
             holds = (DATASET_HOLDS.c.tenant == tenant) & (DATASET_HOLDS.c.dataset_id == dataset_id)
             holders = connection.scalars(select(DATASET_HOLDS.c.holder).where(holds)).all()
             if holders:

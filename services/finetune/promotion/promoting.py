@@ -16,7 +16,7 @@ from services.common.store import Manifest, ModelStore, ModelVersion
 from services.common.store.layer import alias_conflict
 from services.finetune.checkpoints.checkpoint import Checkpoint
 from services.finetune.jobs.job import Job
-from services.finetune.promotion.records import PromotionRecords, Reserved, Wanted
+from services.finetune.promotion.records import PromotionRecords, Reserved, Wanted, gone
 from services.finetune.recipes.task import is_whole
 from services.finetune.recipes.version import manifest_of
 from services.finetune.waiting import wait
@@ -61,7 +61,7 @@ class Promoter:
         reserved = self.records.find(wanted)
         if reserved is None:
             if not is_whole(folder):
-                raise _gone(checkpoint)
+                raise gone(checkpoint.checkpoint_id)
             reserved = self.records.reserve(wanted, self._taken(wanted.name), describe)
         version = self._published(wanted, reserved, folder, describe)
         previous = self._move(wanted, version.version, expected)
@@ -151,8 +151,3 @@ def _manifest(job: Job, checkpoint: Checkpoint, folder: Path, name: str, version
             "metrics": {**found.metrics, **{each.name: each.value for each in checkpoint.scores}},
         }
     )
-
-
-def _gone(checkpoint: Checkpoint) -> ServiceError:
-    what = f"the files of checkpoint {checkpoint.checkpoint_id} are gone, only its scores were kept"
-    return ServiceError(Code.FAILED_PRECONDITION, Reason.CHECKPOINT_GONE, what)

@@ -11,6 +11,7 @@ from sqlalchemy.sql import ColumnElement
 
 from services.common.database.clock import now
 from services.common.database.database import Database
+from services.common.errors import Code, Reason, ServiceError
 from services.common.store import Manifest
 from services.finetune.database.schema import CHECKPOINTS, PROMOTIONS
 from services.finetune.jobs import rows
@@ -51,13 +52,14 @@ class PromotionRecords:
     def reserve(self, wanted: Wanted, taken: Iterable[str], describe: Describe) -> Reserved:
         """The version that is the checkpoint's already, or the next, which no other gets then.
 
-        ``taken``: those in the store.
+        ``taken``: those in the store. Raises FAILED_PRECONDITION where the checkpoint's files are gone.
         """
 
         def task(connection: Connection) -> Reserved:
             found = _find(connection, wanted)
             if found is not None:
                 return found
+            _check_files(connection, wanted)
             manifest = describe(_next(connection, wanted.name, taken))
             values = {**_key(wanted), "version": manifest.version, "manifest": _json(manifest)}
             more = {"alias": wanted.alias, "previous_version": "", "published": False, "created_at": now()}
@@ -112,6 +114,19 @@ def mark(connection: Connection, job: rows.Row, wanted: Wanted) -> None:
     mine = (CHECKPOINTS.c.tenant == wanted.tenant) & (CHECKPOINTS.c.job_id == wanted.job_id)
     is_it = CHECKPOINTS.c.checkpoint_id == wanted.checkpoint_id
     connection.execute(update(CHECKPOINTS).where(mine).values(promoted=is_it))
+
+
+def gone(checkpoint_id: str) -> ServiceError:
+    """FAILED_PRECONDITION: there is nothing left to publish."""
+    what = f"the files of checkpoint {checkpoint_id} are gone, only its scores were kept"
+    return ServiceError(Code.FAILED_PRECONDITION, Reason.CHECKPOINT_GONE, what)
+
+
+def _check_files(connection: Connection, wanted: Wanted) -> None:
+    """A garbage collection writes down that files are gone before it removes them."""
+    mine = (CHECKPOINTS.c.tenant == wanted.tenant) & (CHECKPOINTS.c.checkpoint_id == wanted.checkpoint_id)
+    if connection.scalar(select(CHECKPOINTS.c.size_bytes).where(mine)) == 0:
+        raise gone(wanted.checkpoint_id)
 
 
 def _next(connection: Connection, name: str, taken: Iterable[str]) -> str:

@@ -6,16 +6,32 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import obstore
 from obstore.exceptions import NotFoundError
 
+from services.common.store.cache import used
 from services.common.store.objects import open_object_store
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Bytes that are there."""
+
+    tenant: str
+    sha256: str
+    size_bytes: int
+    changed_at: float
+    """Seconds since 1970."""
 
 
 class Content(Protocol):
@@ -35,6 +51,10 @@ class Content(Protocol):
 
     def remove(self, tenant: str, sha256: str) -> None:
         """Forget them; nothing happens when they are not there."""
+        ...
+
+    def kept(self) -> Iterator[Kept]:
+        """All that is there."""
         ...
 
 
@@ -82,6 +102,14 @@ class DiskContent:
         """Unlink it."""
         _place(self._root, tenant, sha256).unlink(missing_ok=True)
 
+    def kept(self) -> Iterator[Kept]:
+        """Every file that a hash names."""
+        for file in self._root.glob("*/??/*"):
+            with contextlib.suppress(FileNotFoundError):
+                status = file.stat()
+                if _SHA256.fullmatch(file.name):
+                    yield Kept(file.parts[-3], file.name, status.st_size, status.st_mtime)
+
 
 class ObjectContent:
     """The same under a URL; credentials and endpoint come from the usual variables (AWS_…)."""
@@ -106,6 +134,7 @@ class ObjectContent:
         """From the cache, filled on demand and checked on the way."""
         target = _place(self._cache, tenant, sha256)
         if target.exists():
+            used(target)
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f"{sha256}.{uuid.uuid4().hex}")
@@ -129,6 +158,14 @@ class ObjectContent:
         with contextlib.suppress(NotFoundError, FileNotFoundError):
             obstore.delete(self._store, _key(tenant, sha256))
         _place(self._cache, tenant, sha256).unlink(missing_ok=True)
+
+    def kept(self) -> Iterator[Kept]:
+        """Every object that a hash names."""
+        for batch in obstore.list(self._store):
+            for each in batch:
+                parts = str(each["path"]).split("/")
+                if len(parts) == 3 and _SHA256.fullmatch(parts[2]):
+                    yield Kept(parts[0], parts[2], each["size"], each["last_modified"].timestamp())
 
 
 def _key(tenant: str, sha256: str) -> str:

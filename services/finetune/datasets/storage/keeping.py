@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection, delete, select, tuple_
 from sqlalchemy.sql.elements import ColumnElement
 
 from services.common.database.clock import now
 from services.common.database.database import Database
-from services.common.database.upsert import upsert
+from services.common.database.upsert import add_missing, upsert
 from services.finetune.database.schema import BLOBS, DATASET_FILES
-from services.finetune.datasets.storage.content import Content
+from services.finetune.datasets.storage.content import Content, Kept
 
+T = TypeVar("T")
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""Content that was last wanted then, and that nobody holds, is removed at once."""
 UNHELD_SECONDS = 3600.0
 """How long content may be kept before a data set holds it; a check writes its last row well within."""
 _ROWS = 500
@@ -65,6 +71,20 @@ class Keeper:
             removed += count
         return removed
 
+    def unwanted(self) -> Sequence[tuple[str, str, int]]:
+        """What ``sweep`` would remove: tenant, hash and bytes of each."""
+        query = select(BLOBS.c.tenant, BLOBS.c.sha256, BLOBS.c.size_bytes).where(_unwanted())
+        rows = self._database.read(lambda connection: connection.execute(query).all())
+        return [(row.tenant, row.sha256, row.size_bytes) for row in rows]
+
+    def adopt(self, found: Sequence[Kept]) -> None:
+        """Give content without a row one that says that nobody wants it; rows that are there stay."""
+        rows = [
+            {"tenant": each.tenant, "sha256": each.sha256, "size_bytes": each.size_bytes} for each in found
+        ]
+        for part in _parts(rows):
+            self._database.write(partial(add_missing, table=BLOBS, rows=part, more={"touched_at": LONG_AGO}))
+
     def _sweep_some(self, connection: Connection) -> int:
         query = select(BLOBS.c.tenant, BLOBS.c.sha256).where(_unwanted()).limit(_REMOVED)
         found = [(row.tenant, row.sha256) for row in connection.execute(query)]
@@ -93,6 +113,6 @@ def _unwanted() -> ColumnElement[bool]:
     return (BLOBS.c.touched_at < now(-UNHELD_SECONDS)) & ~held.exists()
 
 
-def _parts(pieces: Sequence[Piece]) -> Iterator[Sequence[Piece]]:
+def _parts(pieces: Sequence[T]) -> Iterator[Sequence[T]]:
     for start in range(0, len(pieces), _ROWS):
         yield pieces[start : start + _ROWS]

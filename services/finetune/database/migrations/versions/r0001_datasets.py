@@ -16,6 +16,8 @@ from sqlalchemy import (
 
 revision = "0001"
 down_revision = None
+works_with = "0001"
+"""The oldest revision whose program may use the database after this one."""
 
 
 def upgrade() -> None:

@@ -19,6 +19,8 @@ from sqlalchemy import (
 
 revision = "0002"
 down_revision = "0001"
+works_with = "0001"
+"""The oldest revision whose program may use the database after this one."""
 
 
 def upgrade() -> None:

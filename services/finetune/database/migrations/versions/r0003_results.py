@@ -17,6 +17,8 @@ from sqlalchemy import (
 
 revision = "0003"
 down_revision = "0002"
+works_with = "0002"
+"""The oldest revision whose program may use the database after this one."""
 
 
 def upgrade() -> None:

@@ -1,0 +1,1 @@
+"""What of data sets and jobs nobody needs, and what a backup must hold of them."""
