@@ -35,7 +35,7 @@ PROTOS := $(shell find protos -name '*.proto')
 export PIP_CONSTRAINT := $(LOCK)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test test-slow test-gpu screenshots lint format protos client corpus lock clean \
+.PHONY: help setup run test test-slow test-gpu cluster reliability screenshots lint format protos client corpus lock clean \
 	bench-gateway bench-ngram bench-embed bench-lm bench-images eval-images bench-gan eval-gan bench-finetune eval-finetune freeze-protos manifests images
 
 help: ## Show this list
@@ -80,6 +80,12 @@ test-slow: setup ## Run the long suites
 
 test-gpu: setup ## Run the tests that need an accelerator
 	$(BIN)/python -m pytest -m gpu
+
+cluster: setup ## Run two replicas of everything behind Envoy, with PostgreSQL and an S3 store; lines like `kill sampler-1` do things
+	@$(BIN)/python -m tests.distributed
+
+reliability: setup ## Do one thing to such a cluster under load and print its figures (RUN=rolling-restart …, LONG=1)
+	$(BIN)/python -m tests.distributed $(RUN) $(if $(LONG),--long)
 
 screenshots: setup ## Draw the README's pictures of the page anew (needs Chromium)
 	$(BIN)/python -m tests.clients.screenshots

@@ -24,12 +24,33 @@ class NoServer(Exception):
     """Why there is none."""
 
 
+class Server:
+    """A server of the tests' own in ``folder``, which may stop and start again."""
+
+    def __init__(self, binaries: Path, folder: Path, user: pwd.struct_passwd | None) -> None:
+        self._binaries, self._folder, self._user = binaries, folder, user
+        self._port = _free_port()
+        self.url = f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+        initdb = ("-D", folder / "data", "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8")
+        _run(user, binaries / "initdb", *initdb)
+
+    def start(self) -> None:
+        """Returns once it takes connections."""
+        options = f"-p {self._port} -k {self._folder} -c listen_addresses=127.0.0.1"
+        options += " -c fsync=off -c max_connections=80"
+        self._control("-w", "-t", "60", "-l", self._folder / "log", "-o", options, "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """As ``pg_ctl`` does: "fast" ends sessions in order, "immediate" drops them."""
+        self._control("-m", mode, "stop")
+
+    def _control(self, *arguments: object) -> None:
+        _run(self._user, self._binaries / "pg_ctl", "-D", self._folder / "data", *arguments)
+
+
 @contextlib.contextmanager
-def server() -> Iterator[str]:
-    """URL of a running server. Raises NoServer where there is none and none can be started."""
-    if url := os.environ.get(_VARIABLE):
-        yield url
-        return
+def own_server() -> Iterator[Server]:
+    """A running server. Raises NoServer where none can be started."""
     binaries = _binaries()
     user = _unprivileged()
     # Sockets have short names, so the folder does too.
@@ -37,9 +58,24 @@ def server() -> Iterator[str]:
     try:
         if user is not None:
             os.chown(folder, user.pw_uid, user.pw_gid)
-        yield from _running(binaries, folder, user)
+        own = Server(binaries, folder, user)
+        own.start()
+        try:
+            yield own
+        finally:
+            own.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """URL of a running server. Raises NoServer where there is none and none can be started."""
+    if url := os.environ.get(_VARIABLE):
+        yield url
+        return
+    with own_server() as own:
+        yield own.url
 
 
 @contextlib.contextmanager
@@ -51,18 +87,6 @@ def database(url: str) -> Iterator[str]:
         yield make_url(url).set(database=name).render_as_string(hide_password=False)
     finally:
         _execute(url, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _running(binaries: Path, folder: Path, user: pwd.struct_passwd | None) -> Iterator[str]:
-    data, port = folder / "data", _free_port()
-    _run(user, binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=80"
-    start = ("-D", data, "-w", "-t", "60", "-l", folder / "log", "-o", options, "start")
-    _run(user, binaries / "pg_ctl", *start)
-    try:
-        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-    finally:
-        _run(user, binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop")
 
 
 def _run(user: pwd.struct_passwd | None, *command: object) -> None:
