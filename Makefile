@@ -82,10 +82,10 @@ test-gpu: setup ## Run the tests that need an accelerator
 	$(BIN)/python -m pytest -m gpu
 
 cluster: setup ## Run two replicas of everything behind Envoy, with PostgreSQL and an S3 store; lines like `kill sampler-1` do things
-	@$(BIN)/python -m tests.distributed
+	@GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m tests.distributed
 
 reliability: setup ## Do one thing to such a cluster under load and print its figures (RUN=rolling-restart …, LONG=1)
-	$(BIN)/python -m tests.distributed $(RUN) $(if $(LONG),--long)
+	@GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m tests.distributed $(RUN) $(if $(LONG),--long)
 
 screenshots: setup ## Draw the README's pictures of the page anew (needs Chromium)
 	$(BIN)/python -m tests.clients.screenshots

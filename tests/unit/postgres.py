@@ -7,7 +7,6 @@ import glob
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import uuid
@@ -16,6 +15,8 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
+
+from tests.ports import lasting_ports
 
 _VARIABLE = "PEQUOD_TEST_DATABASE_URL"
 
@@ -29,7 +30,7 @@ class Server:
 
     def __init__(self, binaries: Path, folder: Path, user: pwd.struct_passwd | None) -> None:
         self._binaries, self._folder, self._user = binaries, folder, user
-        self._port = _free_port()
+        [self._port] = lasting_ports(1)
         self.url = f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
         initdb = ("-D", folder / "data", "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8")
         _run(user, binaries / "initdb", *initdb)
@@ -124,12 +125,6 @@ def _unprivileged() -> pwd.struct_passwd | None:
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
     raise NoServer("PostgreSQL refuses to run as root, and there is no other user here")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _execute(url: str, statement: str) -> None:

@@ -48,6 +48,9 @@ class Layer(Protocol):
     def folder(self, manifest: Manifest, report: Report) -> Path:
         """A local folder with the version's files; fetches them when the place is remote."""
 
+    def forget(self, manifest: Manifest) -> bool:
+        """Drop a damaged local copy, so that ``folder`` fetches anew; False where there is no other copy."""
+
     def publish(self, source: Path, manifest: Manifest) -> None:
         """Make the version appear, whole or not at all. The same content again is success."""
 

@@ -13,6 +13,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import ObjectStore, from_url
 
+from services.common.room import is_full
 from services.common.store.disk import move_in, staging
 from services.common.store.layer import (
     LayerAway,
@@ -80,6 +81,12 @@ class ObjectLayer:
             move_in(staged, target)
         return target
 
+    def forget(self, manifest: Manifest) -> bool:
+        """Drop the copy in the cache; aside first, as others may be reading it."""
+        with staging(self._cache) as aside, contextlib.suppress(FileNotFoundError):
+            (self._cache / manifest.digest).rename(aside / "damaged")
+        return True
+
     def publish(self, source: Path, manifest: Manifest) -> None:
         """Upload the files, then claim the version with its manifest."""
         key = f"{manifest.name}/{manifest.version}/{MANIFEST_NAME}"
@@ -143,8 +150,9 @@ class ObjectLayer:
                 digest.update(chunk)
                 done += len(chunk)
                 report(done, manifest.size_bytes, entry.path)
-        if digest.hexdigest() != entry.sha256:
-            raise tampered(manifest, entry.path, f"what the {self.name} layer holds has another sha256")
+        if (found := digest.hexdigest()) != entry.sha256:
+            what = f"in the {self.name} layer its sha256 is {found[:16]}…"
+            raise tampered(manifest, entry.path, f"{what}, the manifest says {entry.sha256[:16]}…")
         return done
 
     @contextlib.contextmanager
@@ -153,6 +161,8 @@ class ObjectLayer:
         try:
             yield
         except (BaseError, OSError) as error:
+            if is_full(error):
+                raise  # the disk here, not the place
             raise LayerAway(self.name, error) from error
 
 

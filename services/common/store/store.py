@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.common import tenants
-from services.common.errors import ServiceError, invalid, model_not_found
+from services.common.errors import Reason, ServiceError, invalid, model_not_found
+from services.common.room import room_for
 from services.common.store import derived, hub
 from services.common.store.disk import DiskLayer
 from services.common.store.following import Follower, Shown
@@ -97,7 +98,10 @@ class ModelStore:
         return await asyncio.to_thread(self._aliases_of, version.name, version.version)
 
     async def fetch(self, version: ModelVersion, report: Report | None = None) -> Path:
-        """A local folder with the version's files, their hashes checked. Raises DATA_LOSS naming a file."""
+        """A local folder with the version's files, their hashes checked.
+
+        Raises DATA_LOSS naming a file, RESOURCE_EXHAUSTED, reason DISK_FULL, without room in the cache.
+        """
         return await asyncio.to_thread(self._fetch, version, report or _silent)
 
     async def publish(self, folder: Path, manifest: Manifest) -> ModelVersion:
@@ -129,7 +133,8 @@ class ModelStore:
         self, version: ModelVersion, target: str, build: derived.Build, force: bool = False
     ) -> Path:
         """``derive`` for code that runs in a thread already."""
-        return derived.derive(self._cache, version.digest, target, build, force, self._kept)
+        with room_for(f"what is derived from model {version}"):
+            return derived.derive(self._cache, version.digest, target, build, force, self._kept)
 
     async def watch(self) -> AsyncGenerator[Change, None]:
         """Follow all layers; first comes one change for every model there is.
@@ -254,9 +259,23 @@ class ModelStore:
         elif version.layer == "file":
             folder, within = self._local.folder(parse_reference(version.name))
         else:
-            folder = self._layer(version.layer).folder(version.manifest, report)
+            return self._fetch_whole(self._layer(version.layer), version.manifest, report)
         verify(folder, version.manifest, self._verified, within)
         return folder
+
+    def _fetch_whole(self, layer: Layer, manifest: Manifest, report: Report) -> Path:
+        """The version's folder; a copy in the cache that is damaged is fetched once more."""
+        with room_for(f"model {manifest.name}:{manifest.version}"):
+            folder = layer.folder(manifest, report)
+            try:
+                verify(folder, manifest, self._verified)
+            except ServiceError as error:
+                if error.reason is not Reason.FILE_TAMPERED or not layer.forget(manifest):
+                    raise
+                _logger.warning("fetched anew", extra={"model": manifest.name, "error": error.message})
+                folder = layer.folder(manifest, report)
+                verify(folder, manifest, self._verified)
+            return folder
 
     def _set_alias(self, name: str, alias: str, version: str, expected: str | None) -> str:
         check_name(name, "name")
