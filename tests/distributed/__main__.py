@@ -18,6 +18,7 @@ import pytest
 from tests.distributed import console
 from tests.distributed.cluster import running
 from tests.distributed.process import NotReady
+from tests.distributed.result import Unavailable
 from tests.distributed.runs.table import RUNS
 from tests.unit.postgres import NoServer
 
@@ -35,7 +36,7 @@ def main() -> int:
             if not arguments.run:
                 return console.run(cluster)
             result = RUNS[arguments.run].run(cluster, "long" if arguments.long else "short")
-    except (NoServer, pytest.skip.Exception) as reason:
+    except (NoServer, Unavailable, pytest.skip.Exception) as reason:
         sys.stderr.write(f"cannot be run here: {reason}\n")
         return SKIPPED
     except NotReady as error:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from services.common.catalogue import SERVICES
 from tests.clients.envoy import Door, Envoy
 from tests.distributed.link import Link
 from tests.distributed.process import NotReady, Process, answers, fetch
+from tests.ports import lasting_ports
 from tests.unit import postgres
 from tests.unit.gateway.key_parts import Keys
 
@@ -59,10 +59,17 @@ class Cluster:
     keys: Keys
     key: str
     """What opens the gateways: all groups, limits that are never reached but are counted."""
-    variables: dict[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str]
+    """What every process has in its environment."""
 
     def __getitem__(self, name: str) -> Process:
         return self.processes[name]
+
+    @property
+    def s3_variables(self) -> dict[str, str]:
+        """By which clients find the S3 store: past the link, and with its credentials."""
+        known = {name: value for name, value in self.variables.items() if name.startswith("AWS_")}
+        return known | {"AWS_ENDPOINT_URL": str(self.s3.meta.endpoint_url)}
 
     @property
     def gateways(self) -> list[Process]:
@@ -80,12 +87,22 @@ class Cluster:
 
     def whole(self) -> bool:
         """Whether both gateways see every replica, and Envoy sees both gateways."""
+        return all(self.sees_all(each) for each in self.gateways) and self.envoy_sees() == len(MACHINES)
+
+    def sees_all(self, gateway: Process) -> bool:
+        """Whether every replica takes calls from ``gateway``, as far as that one knows."""
         try:
-            seen = [backends for each in self.gateways for backends in self.seen_by(each).values()]
-            every = all(one["healthy"] and not one["ejected"] for backends in seen for one in backends)
-            return every and set(self.envoy.healthy().values()) == {len(MACHINES)}
+            known = [one for backends in self.seen_by(gateway).values() for one in backends]
         except OSError:
             return False
+        return all(one["healthy"] and not one["ejected"] for one in known)
+
+    def envoy_sees(self) -> int:
+        """How many gateways get calls."""
+        try:
+            return min(self.envoy.healthy().values())
+        except OSError:
+            return 0
 
     def wait_whole(self, seconds: float = 120.0) -> float:
         """Wait until it is; returns the seconds it took. Raises NotReady."""
@@ -96,8 +113,7 @@ class Cluster:
         began = time.monotonic()
         while not reached():
             if time.monotonic() - began > seconds:
-                ends = "\n".join(f"--- {each.name}\n{each.tail(1000)}" for each in self.processes.values())
-                raise NotReady(f"not within {seconds:g} s: {what}\n{ends}")
+                raise NotReady(f"not within {seconds:g} s: {what}")
             time.sleep(0.1)
         return time.monotonic() - began
 
@@ -121,9 +137,7 @@ def running(folder: Path, **variables: str) -> Iterator[Cluster]:
     """
     with contextlib.ExitStack() as stack:
         cluster = _assembled(folder, variables, stack)
-        for process in cluster.processes.values():
-            # The door first, and the store last: whoever goes finds what it still needs.
-            stack.callback(process.end)
+        stack.callback(_end, cluster)
         cluster["s3"].start()
         cluster["s3"].wait_ready()
         cluster.s3.create_bucket(Bucket=BUCKET)
@@ -134,6 +148,15 @@ def running(folder: Path, **variables: str) -> Iterator[Cluster]:
             process.wait_ready()
         cluster.wait_whole()
         yield cluster
+
+
+def _end(cluster: Cluster) -> None:
+    """All at once, but for the store, which the others may still need."""
+    others = [process for process in cluster.processes.values() if process.name != "s3"]
+    for process in others:
+        process.hurry()
+    for process in (*others, cluster["s3"]):
+        process.end()
 
 
 def _assembled(folder: Path, variables: Mapping[str, str], stack: contextlib.ExitStack) -> Cluster:
@@ -237,8 +260,4 @@ def _ports() -> dict[str, int]:
     """Ports that are free on every address of this machine."""
     names = ["s3", "envoy", "envoy-side", "envoy-admin", "gateway", "gateway-http", "gateway-admin"]
     names += [name for service in SERVICES for name in (service.name, f"{service.name}-side")]
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in names]
-        for each in sockets:
-            each.bind(("0.0.0.0", 0))
-        return {name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)}
+    return dict(zip(names, lasting_ports(len(names)), strict=True))

@@ -40,13 +40,21 @@ class Outcome:
         return self.code == "OK"
 
     @property
+    def cut_off(self) -> bool:
+        """Failed as a call does whose server is gone.
+
+        A stream that had begun ends with a reset: Envoy's word for it, which grpc takes for INTERNAL.
+        """
+        return self.code == "UNAVAILABLE" or (self.code == "INTERNAL" and "RST_STREAM" in self.message)
+
+    @property
     def seconds(self) -> float:
         """From the caller's first byte to its last."""
         return self.ended - self.began
 
-    def at(self, moment: float, before: float = 0.0) -> bool:
-        """Whether it was under way at ``moment``, or began at most ``before`` seconds later."""
-        return self.began <= moment + before and self.ended >= moment
+    def during(self, since: float, until: float) -> bool:
+        """Whether it was under way at some time between the two."""
+        return self.began <= until and self.ended >= since
 
 
 class Load:

@@ -100,25 +100,27 @@ class Process:
         self.start(**variables)
         return self.wait_ready()
 
+    def hurry(self) -> None:
+        """Let it begin to end, whatever it was doing; ``end`` waits for it."""
+        if self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGCONT)
+            self._process.terminate()
+
     def end(self) -> None:
-        """Nothing of it is left, whatever it was doing."""
+        """Nothing of it is left, its children included."""
         if self._process is None:
             return
-        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(self._process.pid, signal.SIGCONT)
-            self._process.terminate()
+        self.hurry()
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(END_SECONDS)
-        self._kill_group()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def tail(self, characters: int = 3000) -> str:
         """The end of its log."""
         return self.log.read_text(errors="replace")[-characters:] if self.log.exists() else "it wrote no log"
-
-    def _kill_group(self) -> None:
-        assert self._process is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:

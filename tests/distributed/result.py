@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
+class Unavailable(Exception):
+    """What a run needs and this machine has not."""
+
+
 @dataclass
 class Result:
     """Figures by what they are, in the order they came; rules that were broken."""
