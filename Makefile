@@ -37,7 +37,7 @@ PROTOS := $(shell find protos -name '*.proto')
 export PIP_CONSTRAINT := $(LOCK)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test test-slow test-gpu load audit fuzz screenshots lint format protos client corpus lock clean \
+.PHONY: help setup run test test-slow test-gpu load cluster reliability audit fuzz screenshots lint format protos client corpus lock clean \
 	bench-gateway bench-ngram bench-embed bench-lm bench-images eval-images bench-gan eval-gan bench-finetune eval-finetune freeze-protos manifests images
 
 help: ## Show this list
@@ -92,6 +92,12 @@ audit: setup ## Ask for known vulnerabilities of the locked packages (exit 1: so
 
 fuzz: setup ## Fuzz the parsers of outside bytes (TARGET=name, SECONDS=60 for each; MERGE=1 keeps what adds coverage)
 	$(BIN)/python -m tests.fuzz $(TARGET) --seconds $(or $(SECONDS),60) $(if $(MERGE),--merge)
+
+cluster: setup ## Run two replicas of everything behind Envoy, with PostgreSQL and an S3 store; lines like `kill sampler-1` do things
+	@GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m tests.distributed
+
+reliability: setup ## Do one thing to such a cluster under load and print its figures (RUN=rolling-restart …, LONG=1)
+	@GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m tests.distributed $(RUN) $(if $(LONG),--long)
 
 screenshots: setup ## Draw the README's pictures of the page anew (needs Chromium)
 	$(BIN)/python -m tests.clients.screenshots

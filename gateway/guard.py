@@ -64,7 +64,7 @@ async def guarding(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator
         for follower in followers:
             follower.cancel()
         await asyncio.gather(*followers, return_exceptions=True)
-        await ledger.flush()
+        await ledger.close()
         await accounts.tidy()
         await accounts.tidy()  # what the first one found in use is idle now
         if database is not None:

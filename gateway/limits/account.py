@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
+from gateway.limits.asking import Asking
 from gateway.limits.bucket import Bucket, OwnBucket
 from gateway.limits.places import OwnPlaces, Places
 from gateway.limits.shared import SharedBucket, SharedPlaces
@@ -27,19 +28,26 @@ class Account:
     """Rates and running calls. Nothing is taken where anything is missing."""
 
     def __init__(
-        self, principal: Principal, slices: Slices | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        principal: Principal,
+        slices: Slices | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        asking: Asking | None = None,
     ) -> None:
-        """Without ``slices`` the limits are this gateway's alone."""
+        """Without ``slices`` the limits are this gateway's alone. ``asking``: one for all accounts."""
         self.limits = limits = principal.limits
         self.running = 0
+        asking = asking or Asking()
         self._rates = {rate.limit_name: rate for rate in _rates(principal)}
         self._buckets: dict[str, Bucket] = {
-            name: SharedBucket(slices, rate) if slices else OwnBucket(rate.capacity, rate.seconds, clock)
+            name: SharedBucket(slices, asking, rate)
+            if slices
+            else OwnBucket(rate.capacity, rate.seconds, clock)
             for name, rate in self._rates.items()
         }
         self._places: Places = OwnPlaces(limits.concurrent)
         if slices and limits.concurrent is not None:
-            self._places = SharedPlaces(slices, principal.tenant, principal.name, limits.concurrent)
+            self._places = SharedPlaces(slices, asking, principal.tenant, principal.name, limits.concurrent)
 
     async def enter(self, work: Work) -> None:
         """A call of this much work begins. Raises RESOURCE_EXHAUSTED with the time after which it may."""
@@ -84,13 +92,14 @@ class Accounts:
 
     def __init__(self, slices: Slices | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._slices, self._clock = slices, clock
+        self._asking = Asking()
         self._accounts: OrderedDict[tuple[str, str], Account] = OrderedDict()
 
     def of(self, principal: Principal) -> Account:
         """Its account; a new one where its limits have changed."""
         account = self._accounts.get(principal.account)
         if account is None or account.limits != principal.limits:
-            fresh = Account(principal, self._slices, self._clock)
+            fresh = Account(principal, self._slices, self._clock, self._asking)
             if account is not None:
                 fresh.take_over(account)
             account = self._accounts[principal.account] = fresh

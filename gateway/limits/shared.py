@@ -7,26 +7,20 @@ trouble, and what was used is owed when it is back.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable
-from typing import TypeVar
 
+from gateway.limits.asking import Asking
 from gateway.limits.slices import Rate, Slices
-from services.common.errors import ServiceError
-
-T = TypeVar("T")
 
 _SLICES = 16
 """A slice is this part of a bucket, of places too; a call that needs more gets more."""
-
-_logger = logging.getLogger("pequod.gateway.limits")
 
 
 class SharedBucket:
     """This gateway's slice of a rate. Calls that come while it asks may overdraw it; the next one pays."""
 
-    def __init__(self, slices: Slices, rate: Rate) -> None:
+    def __init__(self, slices: Slices, asking: Asking, rate: Rate) -> None:
         self._slices, self._rate = slices, rate
+        self._ask = asking.ask
         self._credit = 0.0
         self._used = False
         self._asking = asyncio.Lock()
@@ -40,7 +34,7 @@ class SharedBucket:
             if missing <= 0:
                 return 0.0
             wanted = max(missing, self._rate.capacity / _SLICES)
-            leased = await _asked(lambda: self._slices.lease(self._rate, missing, wanted))
+            leased = await self._ask(lambda: self._slices.lease(self._rate, missing, wanted))
             if leased is None:
                 return 0.0
             granted, wait = leased
@@ -57,16 +51,17 @@ class SharedBucket:
         used, self._used = self._used, False
         if self._credit < 0 or (self._credit > 0 and not used):
             amount, self._credit = self._credit, 0.0
-            if await _asked(lambda: self._slices.give_back(self._rate, amount)) is None:
+            if await self._ask(lambda: self._slices.give_back(self._rate, amount)) is None:
                 self._credit += amount
 
 
 class SharedPlaces:
     """The places that this gateway holds of an account's."""
 
-    def __init__(self, slices: Slices, tenant: str, key_name: str, most: int) -> None:
+    def __init__(self, slices: Slices, asking: Asking, tenant: str, key_name: str, most: int) -> None:
         self.running = 0
         self._slices = slices
+        self._ask = asking.ask
         self._tenant, self._key_name, self._most = tenant, key_name, most
         self._held = 0
         self._asking = asyncio.Lock()
@@ -96,19 +91,10 @@ class SharedPlaces:
 
     async def _hold(self, wanted: int) -> bool:
         """Whether one of the places that are held now is free."""
-        held = await _asked(
+        held = await self._ask(
             lambda: self._slices.hold(self._tenant, self._key_name, self._most, min(wanted, self._most))
         )
         if held is None:
             return self.running < self._most
         self._held = held
         return self.running < self._held
-
-
-async def _asked(question: Callable[[], T]) -> T | None:
-    """What the database answers; None while it is away."""
-    try:
-        return await asyncio.to_thread(question)
-    except ServiceError as error:
-        _logger.warning("limits are not shared for now", extra={"error": error.message})
-        return None

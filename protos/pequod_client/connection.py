@@ -17,6 +17,7 @@ CHANNEL_OPTIONS: Options = (
     # A dead peer is noticed within half a minute, but only while calls are running.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # the longer of the two counts, and this one is a minute
     ("grpc.http2.max_pings_without_data", 0),
     # A name that stands for several gateways is used in full.
     ("grpc.lb_policy_name", "round_robin"),

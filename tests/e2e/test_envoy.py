@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import ssl
 import subprocess
 import time
-import urllib.error
-import urllib.request
 
 import grpc
 import pytest
@@ -20,90 +17,41 @@ from pequod.sampler.v1 import (
     SamplerServiceStub,
     Stopping,
 )
-from tests.clients.environment import programs
-from tests.contract.deploy.manifests import K8S
+from tests.clients.envoy import Door, Envoy
 from tests.e2e.conftest import free_ports
-from tests.unit.common.certificates import Authority
-
-CONFIGURATION = K8S / "components/envoy"
 
 
-class Envoy:
-    """The deployed configuration, with the addresses of a test in place of the cluster's."""
-
-    def __init__(self, folder, platform):
-        self.folder = folder
-        authority = Authority()
-        authority.issue().write(folder, "tls")
-        self.authorities = authority.certificate
-        self.public, self.side, self.admin = free_ports(3)
-        replaced = {
-            "gateway-pods": "127.0.0.1",
-            "0.0.0.0": "127.0.0.1",
-            "/etc/envoy-tls": str(folder),
-            "/etc/envoy": str(folder),
-            "port_value: 50051": f"port_value: {platform.environment['PEQUOD_GATEWAY_PORT']}",
-            "port_value: 8080": f"port_value: {platform.environment['PEQUOD_GATEWAY_HTTP_PORT']}",
-            "port_value: 9050": f"port_value: {platform.environment['PEQUOD_GATEWAY_ADMIN_PORT']}",
-            "port_value: 8443": f"port_value: {self.public}",
-            "port_value: 9902": f"port_value: {self.side}",
-            "port_value: 9901": f"port_value: {self.admin}",
-        }
-        for name in ("envoy.yaml", "certificate.yaml"):
-            text = (CONFIGURATION / name).read_text()
-            for old, new in replaced.items():
-                text = text.replace(old, new)
-            (folder / name).write_text(text)
-        self.command = [str(programs("envoy") / "envoy"), "--config-path", str(folder / "envoy.yaml")]
-
-    def get(self, path, port=None, body=None):
-        """Status and text of an answer; by TLS, except from the side port."""
-        trusted = ssl.create_default_context(cadata=self.authorities.decode())
-        base = f"https://localhost:{self.public}" if port is None else f"http://127.0.0.1:{port}"
-        data = None if body is None else json.dumps(body).encode()
-        asked = urllib.request.Request(
-            f"{base}{path}", data=data, headers={"content-type": "application/json"}
-        )
-        try:
-            context = trusted if port is None else None
-            with urllib.request.urlopen(asked, timeout=30, context=context) as reply:
-                return reply.status, reply.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
+def made(folder, platform):
+    """Envoy's files for the platform's gateway."""
+    ports = [int(platform.environment[f"PEQUOD_GATEWAY_{name}PORT"]) for name in ("", "HTTP_", "ADMIN_")]
+    return Envoy(folder, [Door("127.0.0.1", *ports)], tuple(free_ports(3)))
 
 
 @pytest.fixture(scope="module")
 def envoy(tmp_path_factory, platform):
     """It runs, and has found its backends healthy."""
-    folder = tmp_path_factory.mktemp("envoy")
-    made = Envoy(folder, platform)
-    arguments = ["--concurrency", "1", "--use-dynamic-base-id", "--log-path", str(folder / "envoy.log")]
+    envoy = made(tmp_path_factory.mktemp("envoy"), platform)
     process = subprocess.Popen(
-        [*made.command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*envoy.command, *envoy.arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         deadline = time.monotonic() + 30
-        while not _healthy(made):
-            assert time.monotonic() < deadline, (folder / "envoy.log").read_text()[-3000:]
+        while not envoy.ready():
+            assert time.monotonic() < deadline, envoy.log.read_text()[-3000:]
             time.sleep(0.1)
-        yield made
+        yield envoy
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _healthy(envoy):
-    try:
-        return envoy.get("/readyz")[0] == 200
-    except OSError:
-        return False
-
-
 def test_the_real_envoy_takes_the_configuration(tmp_path, platform):
-    made = Envoy(tmp_path, platform)
     done = subprocess.run(
-        [*made.command, "--mode", "validate"], capture_output=True, text=True, timeout=60, check=False
+        [*made(tmp_path, platform).command, "--mode", "validate"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "OK" in done.stdout + done.stderr

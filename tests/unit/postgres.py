@@ -7,7 +7,6 @@ import glob
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import uuid
@@ -17,11 +16,57 @@ from pathlib import Path
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+from tests.ports import lasting_ports
+
 _VARIABLE = "PEQUOD_TEST_DATABASE_URL"
 
 
 class NoServer(Exception):
     """Why there is none."""
+
+
+class Server:
+    """A server of the tests' own in ``folder``, which may stop and start again."""
+
+    def __init__(self, binaries: Path, folder: Path, user: pwd.struct_passwd | None) -> None:
+        self._binaries, self._folder, self._user = binaries, folder, user
+        [self._port] = lasting_ports(1)
+        self.url = f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+        initdb = ("-D", folder / "data", "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8")
+        _run(user, binaries / "initdb", *initdb)
+
+    def start(self) -> None:
+        """Returns once it takes connections."""
+        options = f"-p {self._port} -k {self._folder} -c listen_addresses=127.0.0.1"
+        options += " -c fsync=off -c max_connections=80"
+        self._control("-w", "-t", "60", "-l", self._folder / "log", "-o", options, "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """As ``pg_ctl`` does: "fast" ends sessions in order, "immediate" drops them."""
+        self._control("-m", mode, "stop")
+
+    def _control(self, *arguments: object) -> None:
+        _run(self._user, self._binaries / "pg_ctl", "-D", self._folder / "data", *arguments)
+
+
+@contextlib.contextmanager
+def own_server() -> Iterator[Server]:
+    """A running server. Raises NoServer where none can be started."""
+    binaries = _binaries()
+    user = _unprivileged()
+    # Sockets have short names, so the folder does too.
+    folder = Path(tempfile.mkdtemp(prefix="pq-pg-", dir="/tmp"))
+    try:
+        if user is not None:
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        own = Server(binaries, folder, user)
+        own.start()
+        try:
+            yield own
+        finally:
+            own.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -30,16 +75,8 @@ def server() -> Iterator[str]:
     if url := os.environ.get(_VARIABLE):
         yield url
         return
-    binaries = _binaries()
-    user = _unprivileged()
-    # Sockets have short names, so the folder does too.
-    folder = Path(tempfile.mkdtemp(prefix="pq-pg-", dir="/tmp"))
-    try:
-        if user is not None:
-            os.chown(folder, user.pw_uid, user.pw_gid)
-        yield from _running(binaries, folder, user)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with own_server() as own:
+        yield own.url
 
 
 @contextlib.contextmanager
@@ -51,18 +88,6 @@ def database(url: str) -> Iterator[str]:
         yield make_url(url).set(database=name).render_as_string(hide_password=False)
     finally:
         _execute(url, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _running(binaries: Path, folder: Path, user: pwd.struct_passwd | None) -> Iterator[str]:
-    data, port = folder / "data", _free_port()
-    _run(user, binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=80"
-    start = ("-D", data, "-w", "-t", "60", "-l", folder / "log", "-o", options, "start")
-    _run(user, binaries / "pg_ctl", *start)
-    try:
-        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-    finally:
-        _run(user, binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop")
 
 
 def _run(user: pwd.struct_passwd | None, *command: object) -> None:
@@ -100,12 +125,6 @@ def _unprivileged() -> pwd.struct_passwd | None:
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
     raise NoServer("PostgreSQL refuses to run as root, and there is no other user here")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _execute(url: str, statement: str) -> None:

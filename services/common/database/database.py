@@ -14,6 +14,7 @@ from services.common.database.clock import now
 from services.common.database.engines import make_engine
 from services.common.database.migrate import Schema, SchemaTooNew, migrate
 from services.common.errors import Code, Reason, ServiceError
+from services.common.room import disk_full
 from services.common.settings import SettingsError
 
 T = TypeVar("T")
@@ -29,6 +30,8 @@ _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
 _DOUBLE = "23505"
 """PostgreSQL: unique violation."""
 _MOST_DOUBLES = 5
+_FULL = "53100"
+"""PostgreSQL: disk full."""
 _AWAY = frozenset({"57P01", "57P02", "57P03", "53300"})
 """PostgreSQL: shut down, crashed, starting, too many connections."""
 
@@ -86,8 +89,9 @@ class Database:
     def write(self, task: Task[T]) -> T:
         """What ``task`` returns, once it is committed. An exception of its own leaves nothing behind.
 
-        Raises as ``read``; when the connection broke while committing it may have happened all the
-        same, so a caller that repeats it must find out.
+        Raises as ``read``, and RESOURCE_EXHAUSTED, reason DISK_FULL, when the database has no room left.
+        When the connection broke while committing it may have happened all the same, so a caller that
+        repeats it must find out.
         """
         return self._until_done(lambda: _run(self._writer, task))
 
@@ -108,6 +112,8 @@ class Database:
             except _CommitLost as error:
                 raise _unreachable(error) from error
             except DBAPIError as error:
+                if _is_full(error):
+                    raise disk_full("the database") from error
                 doubles += _is_double(error)
                 if not (_in_the_way(error) or _is_away(error) or 0 < doubles <= _MOST_DOUBLES):
                     raise
@@ -150,6 +156,11 @@ def _in_the_way(error: DBAPIError) -> bool:
 def _is_double(error: DBAPIError) -> bool:
     """A key is there already; on PostgreSQL perhaps since this one looked, though it is as if alone."""
     return getattr(error.orig, "sqlstate", None) == _DOUBLE
+
+
+def _is_full(error: DBAPIError) -> bool:
+    """The disk of the database is."""
+    return getattr(error.orig, "sqlstate", None) == _FULL or _says(error, "disk is full")
 
 
 def _is_away(error: DBAPIError) -> bool:

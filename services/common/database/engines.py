@@ -58,6 +58,8 @@ def _postgresql(url: URL) -> Engine:
             "keepalives_idle": 15,
             "keepalives_interval": 5,
             "keepalives_count": 3,
+            # The same for a question that is on its way; TCP itself would wait for a quarter of an hour.
+            "tcp_user_timeout": 30_000,
             "options": "-c idle_in_transaction_session_timeout=60000",
         },
     )

@@ -11,12 +11,16 @@ from typing import Any
 import uvloop
 
 from services.common import log
+from services.common.errors import ServiceError
 from services.common.gpu_share import cap_gpu
 from services.common.settings import SettingsError, from_environment, setting
 from services.common.threads import cap_threads, own_threads
 from services.common.tracing.starting import tracing
 
 BAD_START = 2
+"""Exit code: starting again would not help before somebody has changed a setting."""
+NOT_NOW = 1
+"""Exit code: something that the process needs is away; starting again may help."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ def run(name: str, main: Callable[[], Coroutine[Any, Any, None]], services: int 
 
     A process that computes names how many ``services`` share a machine: its threads are capped.
 
-    A bad setting or a taken address ends with a sentence on stderr and BAD_START.
+    A bad setting or a taken address ends with a sentence on stderr and BAD_START, a database that is away
+    with NOT_NOW.
     """
     try:
         log.configure(name, from_environment(ProcessSettings).log_level)
@@ -67,4 +72,8 @@ def run(name: str, main: Callable[[], Coroutine[Any, Any, None]], services: int 
         logging.getLogger("pequod.server").error("cannot start: %s", error)
         sys.stderr.write(f"{name}: {error}\n")
         return BAD_START
+    except ServiceError as error:
+        logging.getLogger("pequod.server").error("cannot start now: %s", error)
+        sys.stderr.write(f"{name}: {error}\n")
+        return NOT_NOW
     return 0

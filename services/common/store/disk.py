@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +70,10 @@ class DiskLayer:
         report(manifest.size_bytes, manifest.size_bytes, "on disk")
         return self.root / manifest.name / manifest.version
 
+    def forget(self, manifest: Manifest) -> bool:
+        """Its files are the only ones."""
+        return False
+
     def publish(self, source: Path, manifest: Manifest) -> None:
         """Copy into staging, then rename: a folder renames whole, and never onto one that has content."""
         target = self.root / manifest.name / manifest.version
@@ -126,14 +129,14 @@ class DiskLayer:
 @contextlib.contextmanager
 def staging(root: Path) -> Iterator[Path]:
     """A fresh folder on ``root``'s filesystem, gone afterwards; leftovers of crashed writers go too."""
-    area = root / STAGING
-    area.mkdir(parents=True, exist_ok=True)
-    for leftover in area.iterdir():
+    staged = root / STAGING / uuid.uuid4().hex
+    staged.mkdir(parents=True)
+    # By the clock that the others' times are of: this machine's may have jumped.
+    now = staged.stat().st_mtime
+    for leftover in staged.parent.iterdir():
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
+            if now - leftover.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(leftover, ignore_errors=True)
-    staged = area / uuid.uuid4().hex
-    staged.mkdir()
     try:
         yield staged
     finally:

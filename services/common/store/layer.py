@@ -54,6 +54,9 @@ class Layer(Protocol):
     def holds(self, name: str, version: str) -> bool:
         """Whether the version is in sight at this moment; asked of the place itself."""
 
+    def forget(self, manifest: Manifest) -> bool:
+        """Drop a damaged local copy, so that ``folder`` fetches anew; False where there is no other copy."""
+
     def publish(self, source: Path, manifest: Manifest) -> None:
         """Make the version appear, whole or not at all. The same content again is success."""
 

@@ -14,6 +14,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import ObjectStore, from_url
 
+from services.common.room import is_full
 from services.common.store.disk import move_in, staging
 from services.common.store.garbage.bins import REMOVED
 from services.common.store.layer import (
@@ -94,6 +95,12 @@ class ObjectLayer:
     def holds(self, name: str, version: str) -> bool:
         """Whether its manifest is there."""
         return self.is_there(manifest_key(name, version))
+
+    def forget(self, manifest: Manifest) -> bool:
+        """Drop the copy in the cache; aside first, as others may be reading it."""
+        with staging(self._cache) as aside, contextlib.suppress(FileNotFoundError):
+            (self._cache / manifest.digest).rename(aside / "damaged")
+        return True
 
     def publish(self, source: Path, manifest: Manifest) -> None:
         """Upload the files, then claim the version with its manifest."""
@@ -186,8 +193,9 @@ class ObjectLayer:
                 digest.update(chunk)
                 done += len(chunk)
                 report(done, manifest.size_bytes, entry.path)
-        if digest.hexdigest() != entry.sha256:
-            raise tampered(manifest, entry.path, f"what the {self.name} layer holds has another sha256")
+        if (found := digest.hexdigest()) != entry.sha256:
+            what = f"in the {self.name} layer its sha256 is {found[:16]}…"
+            raise tampered(manifest, entry.path, f"{what}, the manifest says {entry.sha256[:16]}…")
         return done
 
     @contextlib.contextmanager
@@ -201,6 +209,8 @@ class ObjectLayer:
         except (AlreadyExistsError, PreconditionError):
             raise
         except (BaseError, OSError) as error:
+            if is_full(error):
+                raise  # the disk here, not the place
             raise LayerAway(self.name, error) from error
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.common import tenants
-from services.common.errors import ServiceError, invalid, model_not_found
+from services.common.errors import Reason, ServiceError, invalid, model_not_found
+from services.common.room import room_for
 from services.common.store import cache, derived, hub
 from services.common.store.disk import DiskLayer
 from services.common.store.following import Follower, Shown
@@ -107,7 +108,10 @@ class ModelStore:
         return await asyncio.to_thread(self._aliases_of, version.name, version.version)
 
     async def fetch(self, version: ModelVersion, report: Report | None = None) -> Path:
-        """A local folder with the version's files, their hashes checked. Raises DATA_LOSS naming a file."""
+        """A local folder with the version's files, their hashes checked.
+
+        Raises DATA_LOSS naming a file, RESOURCE_EXHAUSTED, reason DISK_FULL, without room in the cache.
+        """
         return await asyncio.to_thread(self._fetch, version, report or _silent)
 
     async def publish(self, folder: Path, manifest: Manifest) -> ModelVersion:
@@ -139,9 +143,10 @@ class ModelStore:
         self, version: ModelVersion, target: str, build: derived.Build, force: bool = False
     ) -> Path:
         """``derive`` for code that runs in a thread already."""
-        folder = derived.derive(
-            self._cache, version.digest, target, build, force, self._kept, of=str(version)
-        )
+        with room_for(f"what is derived from model {version}"):
+            folder = derived.derive(
+                self._cache, version.digest, target, build, force, self._kept, of=str(version)
+            )
         if folder.is_relative_to(self._cache):
             self._keep_in_cache(folder.parent)
         return folder
@@ -269,8 +274,9 @@ class ModelStore:
         elif version.layer == "file":
             folder, within = self._local.folder(parse_reference(version.name))
         else:
-            folder = self._layer(version.layer).folder(version.manifest, report)
-        verify(folder, version.manifest, self._verified, within)
+            folder = self._fetch_whole(self._layer(version.layer), version.manifest, report)
+        if version.layer in {"hub", "file"}:
+            verify(folder, version.manifest, self._verified, within)
         if folder.is_relative_to(self._cache):
             # A snapshot of a hub lies in its repository's folder, which leaves as a whole.
             self._keep_in_cache(folder if within is None else folder.parents[1])
@@ -281,6 +287,20 @@ class ModelStore:
         cache.used(entry)
         if freed := cache.trim(self._cache, self._cache_bytes):
             _logger.info("cache trimmed", extra={"bytes": freed, "limit": self._cache_bytes})
+
+    def _fetch_whole(self, layer: Layer, manifest: Manifest, report: Report) -> Path:
+        """The version's folder; a copy in the cache that is damaged is fetched once more."""
+        with room_for(f"model {manifest.name}:{manifest.version}"):
+            folder = layer.folder(manifest, report)
+            try:
+                verify(folder, manifest, self._verified)
+            except ServiceError as error:
+                if error.reason is not Reason.FILE_TAMPERED or not layer.forget(manifest):
+                    raise
+                _logger.warning("fetched anew", extra={"model": manifest.name, "error": error.message})
+                folder = layer.folder(manifest, report)
+                verify(folder, manifest, self._verified)
+            return folder
 
     def _set_alias(self, name: str, alias: str, version: str, expected: str | None) -> str:
         check_name(name, "name")

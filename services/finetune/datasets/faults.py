@@ -51,11 +51,6 @@ def upload_incomplete(offset: int, size_bytes: int) -> ServiceError:
     )
 
 
-def disk_full(what: str) -> ServiceError:
-    """RESOURCE_EXHAUSTED: ours, not the caller's quota; what was kept before stays."""
-    return ServiceError(Code.RESOURCE_EXHAUSTED, Reason.DISK_FULL, f"no space left on the disk for {what}")
-
-
 def in_use(dataset_id: str, holders: list[str]) -> ServiceError:
     """FAILED_PRECONDITION naming who holds it."""
     named = ", ".join(holders[:3]) + (f" and {len(holders) - 3} more" if len(holders) > 3 else "")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import uuid
 
 from services.common.errors import Code, Reason, ServiceError
+from services.common.room import is_full
 from services.finetune.jobs.claims import Report
 from services.finetune.jobs.job import JobError
 from services.finetune.jobs.states import State
 from services.finetune.recipes.watching import Diverged
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MOST = 2000
 """Characters of a sentence."""
 
@@ -25,7 +24,7 @@ def outcome_of(error: Exception) -> Report:
         return _failed(Reason.DIVERGED, f"{error}; the last good checkpoint is kept")
     if isinstance(error, ServiceError):
         return _refused(error)
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and is_full(error):
         what = f"{error.strerror}: {error.filename}" if error.filename else f"{error.strerror}"
         return _paused(Reason.DISK_FULL, f"{what}; make room and resume it: nothing is lost")
     if isinstance(error, ValueError):  # recipes' own word for data and settings that do not fit
@@ -34,7 +33,7 @@ def outcome_of(error: Exception) -> Report:
 
 
 def _refused(error: ServiceError) -> Report:
-    if error.code is Code.UNAVAILABLE:
+    if error.code is Code.UNAVAILABLE or error.reason is Reason.DISK_FULL:
         return _paused(error.reason, f"{error.message}; resume it when that is over")
     return _failed(error.reason, error.message, error.violations[0].field if error.violations else "")
 

@@ -5,6 +5,8 @@ import contextlib
 import json
 import logging
 import math
+import subprocess
+import sys
 
 import grpc
 import grpc.aio
@@ -28,6 +30,7 @@ from services.common.errors import Code, Reason, ServiceError, invalid, overload
 from services.common.metrics import Metrics
 from services.common.rpc import status
 from services.common.rpc.interceptors import CallInterceptor
+from services.common.rpc.process import NOT_NOW
 from services.common.rpc.server import ServerSettings, check_bind, serve
 from services.common.rpc.side_port import listen
 from services.common.rpc.usage import accepted, deadline_of, report
@@ -343,3 +346,22 @@ def test_logs_are_json_with_the_request_id():
     assert line["request_id"] == "r1"
     assert line["model"] == "m"
     assert line["service"] == "sampler"
+
+
+def test_a_process_whose_database_is_away_ends_with_a_sentence_and_may_be_started_again():
+    program = """
+import sys
+from services.common.errors import Code, Reason, ServiceError
+from services.common.rpc.process import run
+
+async def main():
+    raise ServiceError(Code.UNAVAILABLE, Reason.DATABASE_UNREACHABLE, "it is away")
+
+sys.exit(run("gateway", main))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == NOT_NOW
+    assert done.stderr.splitlines()[-1] == "gateway: it is away"
+    assert "Traceback" not in done.stderr

@@ -4,14 +4,16 @@ import asyncio
 import errno
 import json
 import multiprocessing
+import os
 import shutil
+import time
 
 import pytest
 
 from services.common.errors import Code, Reason, ServiceError
 from services.common.store import Kind, open_store
 from services.common.store import disk as disk_module
-from services.common.store.disk import DiskLayer
+from services.common.store.disk import DiskLayer, staging
 from tests.unit.common.store_parts import disk_store, manifest_of, publish, refused, ship, write_files
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -297,3 +299,17 @@ async def test_a_folder_that_goes_away_takes_no_model_with_it(tmp_path):
         await store.resolve("toy")
     (tmp_path / "unmounted").rename(tmp_path / "user")
     assert (await store.resolve("toy")).version == "1"
+
+
+def test_only_what_was_left_long_ago_is_cleared_whatever_the_clock_says(tmp_path, monkeypatch):
+    two_days = 2 * 24 * 3600
+    abandoned = tmp_path / ".staging" / "abandoned"
+    abandoned.mkdir(parents=True)
+    long_ago = abandoned.stat().st_mtime - two_days
+    os.utime(abandoned, (long_ago, long_ago))
+    jumped = time.time() + two_days
+    with staging(tmp_path) as others:
+        assert not abandoned.exists()
+        monkeypatch.setattr(time, "time", lambda: jumped)
+        with staging(tmp_path):
+            assert others.is_dir()

@@ -1,6 +1,8 @@
 """The object layer against a real S3 protocol server (moto): publish, fetch, aliases, an absence."""
 
 import asyncio
+import errno
+import hashlib
 import socket
 import urllib.request
 
@@ -122,9 +124,39 @@ async def test_what_the_store_holds_is_checked_on_the_way(tmp_path, s3):
     entry = next(e for e in made.manifest.files if e.path == "weights.safetensors")
     key = f"store/toy/1/files/{entry.sha256}/{entry.path}"
     s3.client.put_object(Bucket=BUCKET, Key=key, Body=b"x" * entry.size_bytes)
-    with refused(Code.DATA_LOSS, Reason.FILE_TAMPERED, "weights.safetensors"):
+    found = hashlib.sha256(b"x" * entry.size_bytes).hexdigest()
+    with refused(Code.DATA_LOSS, Reason.FILE_TAMPERED, entry.path, found[:16], entry.sha256[:16]):
         await store.fetch(made)
     assert not list((tmp_path / "cache" / "objects").glob("[!.]*")), "nothing half-fetched is kept"
+
+
+async def test_a_copy_in_the_cache_that_is_damaged_is_fetched_anew(tmp_path, s3, caplog):
+    store = store_of(tmp_path)
+    made = await publish(store, tmp_path, seed=3)
+    weights = await store.fetch(made) / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + b"?")
+    assert (await store.fetch(made) / "weights.safetensors").read_bytes() == whole
+    [told] = [record.error for record in caplog.records if record.message == "fetched anew"]
+    assert "weights.safetensors: its sha256 is" in told
+    weights.write_bytes(b"")
+    s3.stop()
+    with refused(Code.UNAVAILABLE, Reason.STORE_UNREACHABLE, "user"):
+        await store.fetch(made)
+
+
+async def test_a_cache_without_room_is_told_as_one_and_may_be_tried_again(tmp_path, s3, monkeypatch):
+    store = store_of(tmp_path)
+    made = await publish(store, tmp_path)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("services.common.store.objects.ObjectLayer._download", full)
+        with refused(Code.RESOURCE_EXHAUSTED, Reason.DISK_FULL, "toy:1"):
+            await store.fetch(made)
+    assert (await store.fetch(made)).is_dir()
 
 
 async def test_while_the_bucket_is_away_the_rest_goes_on(tmp_path, s3):

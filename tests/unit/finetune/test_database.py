@@ -210,3 +210,22 @@ def test_a_connection_that_the_server_ends_is_made_again(database):
     database.write(task)
     assert len(tried) == 2
     assert database.read(size) == 1
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_full_disk_is_told_as_one_and_passes(database):
+    def rooms(connection, pages):
+        connection.execute(text(f"PRAGMA max_page_count = {pages}"))
+
+    def many(connection):
+        doubled = "INSERT INTO blobs SELECT 'local', hex(randomblob(400)), 1, 0 FROM blobs"
+        for _ in range(12):
+            connection.execute(text(doubled))
+
+    database.write(lambda connection: connection.execute(blob()))
+    database.write(lambda connection: rooms(connection, 1))  # as many as there are, and no more
+    with pytest.raises(ServiceError, match="no space left on the disk for the database") as caught:
+        database.write(many)
+    assert (caught.value.code, caught.value.reason) == (Code.RESOURCE_EXHAUSTED, Reason.DISK_FULL)
+    database.write(lambda connection: rooms(connection, 1_000_000))
+    database.write(lambda connection: connection.execute(blob("b" * 64)))

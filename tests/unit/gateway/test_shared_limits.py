@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 
 import grpc
@@ -12,6 +13,7 @@ from key_parts import Keys, bearer
 
 from gateway.database import DatabaseSettings
 from gateway.limits.account import Account
+from gateway.limits.asking import PAUSE_SECONDS, Asking
 from gateway.limits.slices import SLOTS, Rate, Slices
 from gateway.limits.work import Work
 from gateway.principal import Limits, Principal
@@ -140,6 +142,35 @@ async def test_while_the_database_is_away_nobody_is_refused_for_it():
     assert await let_in(account, Work(tokens=1000))
     assert not await let_in(account, Work(tokens=1))  # its own count still holds
     await account.tidy()
+
+
+class Silent:
+    """A database that is asked in vain, and how often it was."""
+
+    def __init__(self):
+        self.asked = 0
+        self.answer = threading.Event()
+
+    def lease(self, *_):
+        self.asked += 1
+        self.answer.wait(10)
+        return 100.0, 0.0
+
+    give_back = hold = lease
+
+
+async def test_a_database_that_says_nothing_is_asked_again_only_after_a_while():
+    now, silent = 0.0, Silent()
+    asking = Asking(seconds=0.05, clock=lambda: now)
+    who = Principal(tenant="acme", name="shop", limits=Limits(tokens_per_minute=10))
+    account = Account(who, silent, asking=asking)
+    for _ in range(20):
+        assert await let_in(account, Work(tokens=1000))
+    assert silent.asked == 1
+    silent.answer.set()
+    now = PAUSE_SECONDS
+    assert await let_in(account, Work(tokens=1))
+    assert silent.asked == 2
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

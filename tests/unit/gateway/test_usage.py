@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -101,6 +103,58 @@ async def test_a_database_that_is_away_gets_the_lines_later():
     await ledger.flush()
     await ledger.flush()
     assert written == [None, (of(), Amounts(calls=2))]
+
+
+async def test_no_fault_of_the_database_ends_the_writing(monkeypatch):
+    written = []
+
+    def add(lines):
+        written.append(lines)
+        if len(written) == 1:
+            raise RuntimeError("disk I/O error")
+
+    monkeypatch.setattr("gateway.usage.ledger.FLUSH_SECONDS", 0.01)
+    ledger = Ledger(SimpleNamespace(add=add), Metrics("gateway"))
+    ledger.add(of(), Amounts(calls=1))
+    following = asyncio.create_task(ledger.follow())
+    async with asyncio.timeout(10):
+        while len(written) < 2:
+            await asyncio.sleep(0.01)
+    following.cancel()
+    assert written == [[(of(), Amounts(calls=1))]] * 2
+
+
+async def test_lines_on_their_way_when_the_gateway_ends_are_not_lost():
+    tried, away = threading.Event(), threading.Event()
+    written = []
+
+    def add(lines):
+        written.append(lines)
+        tried.set()
+        if len(written) == 1:
+            away.wait(10)
+            raise ServiceError(Code.UNAVAILABLE, Reason.DATABASE_UNREACHABLE, "away")
+
+    ledger = Ledger(SimpleNamespace(add=add), Metrics("gateway"))
+    ledger.add(of(), Amounts(calls=1))
+    flushing = asyncio.create_task(ledger.flush())
+    await asyncio.to_thread(tried.wait, 10)
+    flushing.cancel()
+    closing = asyncio.create_task(ledger.close())
+    away.set()
+    await closing
+    assert written == [[(of(), Amounts(calls=1))]] * 2
+
+
+async def test_lines_that_the_database_never_takes_are_in_the_log(caplog):
+    def add(lines):
+        raise ServiceError(Code.UNAVAILABLE, Reason.DATABASE_UNREACHABLE, "away")
+
+    ledger = Ledger(SimpleNamespace(add=add), Metrics("gateway"))
+    ledger.add(of(), Amounts(calls=3))
+    await ledger.close()
+    [lost] = [record.line for record in caplog.records if record.message == "usage lost"]
+    assert (lost["hour"], lost["tenant"], lost["calls"]) == (HOUR.isoformat(), "acme", 3)
 
 
 async def test_calls_through_a_gateway_are_in_the_database_when_it_has_ended(tmp_path, capsys, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -15,7 +14,7 @@ from io import FileIO
 from pathlib import Path
 
 from services.common.errors import invalid
-from services.finetune.datasets.faults import disk_full
+from services.common.room import room_for
 
 _LIST = "files.json"
 _LOCK = "lock"
@@ -44,7 +43,7 @@ class Arrival:
         """A folder for ``files``; the list is there whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         fresh = folder / f"{_LIST}.new"
-        with space("the list of files"), fresh.open("w") as file:
+        with room_for("the list of files"), fresh.open("w") as file:
             json.dump([asdict(each) for each in files], file)
             file.flush()
             os.fsync(file.fileno())
@@ -146,7 +145,7 @@ class Receiver:
 
     def _append(self, file: FileIO, piece: memoryview) -> None:
         written = 0
-        with space("the upload"):
+        with room_for("the upload"):
             while written < len(piece):
                 count = file.write(piece[written:])
                 self._digest.update(piece[written : written + count])
@@ -183,14 +182,3 @@ def claimed(folder: Path) -> Iterator[bool]:
         except FileNotFoundError:
             same = False
         yield same
-
-
-@contextlib.contextmanager
-def space(what: str) -> Iterator[None]:
-    """Turn a full disk into RESOURCE_EXHAUSTED, which says for what there was no room."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise disk_full(what) from error
-        raise

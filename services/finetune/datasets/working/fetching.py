@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from services.common.room import room_for
 from services.finetune.datasets.checking.items import Advance, unsafe_path
 from services.finetune.datasets.dataset import MOST_FILES, Progress
 from services.finetune.datasets.importing.source import Source, SourceFailed, SourceFile
-from services.finetune.datasets.storage.arrivals import Arrival, ExpectedFile, space
+from services.finetune.datasets.storage.arrivals import Arrival, ExpectedFile
 
 _STEP = 64 * 2**20
 """Bytes of room that are asked for at a time while a size is not known before."""
@@ -61,7 +62,7 @@ class _Meter:
 def _fetch(source: Source, file: SourceFile, target: Path, meter: _Meter) -> int:
     """Bytes that came; the file appears under its name only when it is whole."""
     part = target.with_name(f"{target.name}.part")
-    with space(file.path):
+    with room_for(file.path):
         source.fetch(file, part, lambda done: meter.got(file.path, file.size_bytes, done))
     size = part.stat().st_size
     if 0 <= file.size_bytes != size:

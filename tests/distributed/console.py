@@ -1,0 +1,76 @@
+"""The cluster in the foreground, for a person: addresses, and one line for each thing to do to a process."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.distributed.cluster import MACHINES, Cluster
+from tests.distributed.process import NotReady, Process
+
+_DEEDS = {
+    "stop": Process.stop,
+    "kill": Process.kill,
+    "freeze": Process.freeze,
+    "thaw": Process.thaw,
+    "start": Process.start,
+    "restart": Process.restart,
+    "log": Process.tail,
+}
+
+
+def run(cluster: Cluster) -> int:
+    """Read lines ``DEED NAME`` until the end of input, or Ctrl-C; returns the exit code."""
+    _say(_addresses(cluster))
+    try:
+        for line in sys.stdin:
+            _say(obey(cluster, line.split()))
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def obey(cluster: Cluster, words: list[str]) -> str:
+    """Do what a line says; returns what to show."""
+    match words:
+        case []:
+            return ""
+        case ["status"]:
+            return "\n".join(_standing(process) for process in cluster.processes.values())
+        case [deed, name] if deed in _DEEDS and name in cluster.processes:
+            try:
+                came = _DEEDS[deed](cluster[name])
+            except (LookupError, NotReady) as error:
+                return str(error)
+            return f"{deed} {name}: done" if came is None else f"{deed} {name}: {came}"
+        case _:
+            deeds, names = ", ".join(_DEEDS), ", ".join(cluster.processes)
+            return f"status, or DEED NAME; deeds: {deeds}; names: {names}"
+
+
+def _standing(process: Process) -> str:
+    try:
+        return f"{process.name:<12} pid {process.pid}, {'ready' if process.ready() else 'not ready'}"
+    except LookupError:
+        return f"{process.name:<12} does not run"
+
+
+def _addresses(cluster: Cluster) -> str:
+    ports = cluster.ports
+    first = f"{MACHINES[1]}:{ports['gateway']}"
+    lines = [
+        f"Envoy    https://localhost:{cluster.envoy.public} (gRPC and HTTP; {cluster.envoy.folder}/tls.crt)"
+    ]
+    for machine, host in MACHINES.items():
+        lines.append(f"gateway-{machine}  {host}:{ports['gateway']}, http://{host}:{ports['gateway-http']}")
+    lines += [
+        f"key        {cluster.key}",
+        f"logs       {cluster.folder}",
+        f"try        PEQUOD_TARGET={first} PEQUOD_API_KEY=… .venv/bin/pequod models ls",
+        "then a line such as `kill sampler-1`, `freeze gateway-2`, `status`; Ctrl-C ends it all",
+    ]
+    return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

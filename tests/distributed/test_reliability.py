@@ -1,0 +1,46 @@
+"""The short forms of all that may befall a cluster: each run's own rules must hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.distributed import console
+from tests.distributed.cluster import SMALL, running
+from tests.distributed.result import Unavailable
+from tests.distributed.runs.table import RUNS
+from tests.unit import postgres
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """One for all runs: each leaves it as it was."""
+    folder = tmp_path_factory.mktemp("cluster") / "cluster"
+    try:
+        with running(folder, **SMALL) as whole:
+            yield whole
+    except postgres.NoServer as reason:
+        pytest.skip(f"no PostgreSQL: {reason}")
+
+
+def test_a_person_sees_and_commands_every_process(cluster):
+    said = console.obey(cluster, ["status"])
+    assert said.count("ready") == len(cluster.processes)
+    assert "not ready" not in said
+    assert console.obey(cluster, ["freeze", "gan-2"]) == "freeze gan-2: done"
+    assert "not ready" in console.obey(cluster, ["status"])
+    assert console.obey(cluster, ["thaw", "gan-2"]) == "thaw gan-2: done"
+    assert "deeds: stop, kill," in console.obey(cluster, ["sink", "gan-2"])
+    cluster.wait_whole()
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_what_is_promised_holds(cluster, name):
+    cluster.wait_whole()
+    try:
+        result = RUNS[name].run(cluster, "short")
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    assert not result.broken, str(result)
+    cluster.wait_whole()
