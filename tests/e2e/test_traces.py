@@ -28,7 +28,7 @@ def traced(tmp_path_factory):
     (folder / "books/one.txt").write_text("THE WHALE AND THE SEA. " * 400)
     with Collector() as collector:
         to = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "200"}
-        with started(folder, **to) as platform:
+        with started(folder, PEQUOD_LOG_LEVEL="debug", **to) as platform:
             yield platform, collector
 
 
@@ -138,7 +138,16 @@ def test_a_job_is_below_the_call_that_made_it(traced):
     assert below == ["prepare", "train", "publish"]
 
 
-def test_no_span_holds_what_callers_wrote_and_log_lines_name_the_trace(traced):
+def test_log_lines_of_a_call_name_its_trace_in_every_process(traced):
+    platform, _ = traced
+    post(platform, f"/{EMBED}", {"inputs": [{"text": "a"}]}, context("5"))
+    for process in ("gateway", "tokenizer"):
+        log = (platform.folder / f"var/log/{process}.log").read_text()
+        lines = [line for line in map(json.loads, log.splitlines()) if line.get("trace_id") == "5" * 32]
+        assert [line["message"] for line in lines] == ["call"]
+
+
+def test_no_span_holds_what_callers_wrote(traced):
     platform, collector = traced
     key = {"authorization": "Bearer pq_not-for-anyone"}
     with pytest.raises(urllib.error.HTTPError):

@@ -71,7 +71,8 @@ class Run:
         try:
             with self._traced() as span:
                 outcome = self._outcome()
-                span.set({"pequod.job_state": outcome.state.value})
+                if outcome.state is not None:
+                    span.set({"pequod.job_state": outcome.state.value})
                 span.conclude(outcome.error.reason if outcome.error is not None else "")
             self._reporter.write(outcome)
             if outcome.state in ENDED:

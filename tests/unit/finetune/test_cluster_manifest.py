@@ -10,11 +10,15 @@ import kubernetes_validate
 import pytest
 
 from services.common.settings import SettingsError
+from services.common.store.settings import StoreSettings
 from services.finetune.jobs.claims import Claim
 from services.finetune.jobs.job import Executor, Job, Resources, Spec
 from services.finetune.jobs.states import State
 from services.finetune.orchestrator.executors.cluster.manifest import QUEUE, Surroundings, manifest, name_of
+from services.finetune.orchestrator.executors.cluster.opening import for_workers
 from services.finetune.orchestrator.executors.cluster.settings import ClusterSettings
+from services.finetune.orchestrator.settings import JobSettings
+from services.finetune.settings import FinetuneSettings
 
 VERSIONS = ("1.31", "1.33", "1.35", "1.37")
 SETTINGS = ClusterSettings(image="registry.example/pequod@sha256:" + "0" * 64)
@@ -121,6 +125,14 @@ def test_secrets_come_from_the_secret_alone():
     assert reference == {"name": "pequod-finetune", "key": "PEQUOD_DATABASE_URL", "optional": False}
     assert given["HF_TOKEN"]["valueFrom"]["secretKeyRef"]["optional"] is True
     assert len(given) == len(job["spec"]["template"]["spec"]["containers"][0]["env"])
+
+
+def test_workers_send_their_spans_where_the_service_does_and_get_no_key_of_the_collector():
+    own = FinetuneSettings(), StoreSettings(), JobSettings()
+    traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317", "OTEL_TRACES_SAMPLER": "always_on"}
+    given = for_workers(own, {**traced, "OTEL_EXPORTER_OTLP_HEADERS": "key=hidden", "OTHER": "1"})
+    assert traced.items() <= given.items()
+    assert not {"OTEL_EXPORTER_OTLP_HEADERS", "OTHER", "PEQUOD_CACHE"} & set(given)
 
 
 @pytest.mark.parametrize(

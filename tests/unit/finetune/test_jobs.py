@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import update
 
+from pequod.finetune import v1
 from services.common.database.clock import now
 from services.common.errors import Code, Reason, ServiceError
 from services.common.store.reference import is_name
@@ -17,6 +18,8 @@ from services.finetune.jobs import records as job_records
 from services.finetune.jobs.claims import MOST_VAIN, Claims, Fenced, Report
 from services.finetune.jobs.job import Happening, JobError, Kind, Progress, Resources, Spec, Webhook
 from services.finetune.jobs.records import Filter, JobRecords
+from services.finetune.jobs.serving.events import event_message
+from services.finetune.jobs.serving.replies import no_pictures
 from services.finetune.jobs.states import State
 
 SPEC = Spec(
@@ -139,6 +142,16 @@ def test_creating_twice_makes_one_job(records):
     stranger, existed = records.create("other", SPEC, key)
     assert not existed
     assert stranger.job_id != made[0][0].job_id
+
+
+def test_a_job_knows_the_trace_of_the_call_that_made_it(records):
+    trace = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "them=1"}
+    traced, _ = records.create("local", SPEC, trace=trace)
+    other, _ = records.create("local", SPEC)
+    assert records.trace("local", traced.job_id) == trace
+    assert records.trace("local", other.job_id) == {}
+    (first,), _ = records.events("local", traced.job_id, 0, 10)
+    assert event_message(first, no_pictures).state.to == v1.JOB_STATE_VALIDATING  # and nothing else of it
 
 
 def test_nobody_sees_another_tenants_jobs(records, worker):

@@ -39,11 +39,8 @@ def open_cluster(
     environ: Mapping[str, str],
 ) -> ClusterExecutor:
     """Raises SettingsError where the cluster cannot be talked to. ``own``: settings that workers share."""
-    settings, models, jobs = own
-    given = to_environment(settings) | to_environment(models)
-    given |= {"PEQUOD_FINETUNE_JOB_HOURS": f"{jobs.job_hours}"}
-    given = {name: value for name, value in given.items() if name not in _OF_THIS_MACHINE}
-    given |= {name: environ[name] for name in _HANDED_ON if name in environ}
+    settings, models, _ = own
+    given = for_workers(own, environ)
     terms = Terms(
         accelerators=cluster.accelerators,
         accelerator_type=cluster.accelerator,
@@ -53,6 +50,17 @@ def open_cluster(
         keeps_files=bool(cluster.claim),
     )
     return ClusterExecutor(ClusterApi(cluster), Surroundings(cluster, given, identity(database)), terms)
+
+
+def for_workers(
+    own: tuple[FinetuneSettings, StoreSettings, JobSettings], environ: Mapping[str, str]
+) -> dict[str, str]:
+    """The variables of a Pod, as far as they are no secrets."""
+    settings, models, jobs = own
+    given = to_environment(settings) | to_environment(models)
+    given |= {"PEQUOD_FINETUNE_JOB_HOURS": f"{jobs.job_hours}"}
+    given = {name: value for name, value in given.items() if name not in _OF_THIS_MACHINE}
+    return given | {name: environ[name] for name in _HANDED_ON if name in environ}
 
 
 def refusal(settings: FinetuneSettings, models: StoreSettings, dialect: str) -> str:
