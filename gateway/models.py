@@ -69,7 +69,9 @@ class ModelDirectory:
         page = rest[:size]
         token = _write_token(page[-1]) if len(rest) > size else ""
         usage = Usage(compute_ms=1e3 * (time.perf_counter() - started))
-        reply = ListModelsResponse(models=page, next_page_token=token, usage=usage, resources=resources)
+        reply = ListModelsResponse(models=page, next_page_token=token, usage=usage)
+        if request.resources:
+            reply.resources.services.extend(resources)
         call.reply = reply.SerializeToString()
         if missing:
             call.trailing += ((UNREACHABLE_KEY, ",".join(missing)),)
@@ -119,7 +121,7 @@ class ModelDirectory:
         for name, answer in zip(names, answers, strict=True):
             if not isinstance(answer, BaseException):
                 models += answer.models
-                resources += answer.resources
+                resources += answer.resources.services
             elif _is_unavailable(answer) and len(names) > 1:
                 missing.append(name)
             else:
@@ -138,7 +140,7 @@ class ModelDirectory:
             reply = await self._ask(call, pool, LIST_MODELS, request.SerializeToString())
             page = ListModelsResponse.FromString(reply)
             whole.models.extend(page.models)
-            whole.resources.extend(page.resources)
+            whole.resources.services.extend(page.resources.services)
             request.page_token, request.resources = page.next_page_token, False
             if not request.page_token:
                 return whole

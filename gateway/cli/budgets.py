@@ -28,7 +28,7 @@ def resources(base: str) -> tuple[Sequence[Json], str]:
     )
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as reply:
-            return list(json.load(reply).get("resources", [])), ""
+            return list(json.load(reply).get("resources", {}).get("services", [])), ""
     except urllib.error.HTTPError as error:
         with error:
             return [], _said(error)
@@ -54,7 +54,10 @@ def _row(each: Json) -> Sequence[str]:
 
 def _disk(disk: Json | None) -> str:
     """A store behind a URL has no disk here."""
-    return "" if disk is None else f"{_size(disk.get('usedBytes'))}, {_size(disk.get('freeBytes'))} free"
+    if disk is None:
+        return ""
+    most = f" of {_size(disk['limitBytes'])}" if disk.get("limitBytes") else ""
+    return f"{_size(disk.get('usedBytes'))}{most}, {_size(disk.get('freeBytes'))} free"
 
 
 def _gpus(gpus: Iterable[Json]) -> str:

@@ -122,7 +122,8 @@ function model(each) {
 /** What each service holds of its machine; nothing for a key that may not know. */
 async function budgets() {
   try {
-    return (await call(`${MODELS}/ListModels`, { pageSize: 1, resources: true })).resources ?? [];
+    const { resources } = await call(`${MODELS}/ListModels`, { pageSize: 1, resources: true });
+    return resources?.services ?? [];
   } catch (error) {
     if (error.reason === "NOT_ALLOWED") return [];
     throw error;
@@ -133,7 +134,10 @@ function holds({ service, memoryBytes = 0, memoryBudgetBytes = 0, disks = [], gp
   const disk = (name) =>
     disks
       .filter((each) => each.name === name)
-      .map(({ usedBytes = 0, freeBytes = 0 }) => `${bytes(usedBytes)}, ${bytes(freeBytes)} free`);
+      .map(({ usedBytes = 0, freeBytes = 0, limitBytes }) => {
+        const most = limitBytes ? ` of ${bytes(limitBytes)}` : "";
+        return `${bytes(usedBytes)}${most}, ${bytes(freeBytes)} free`;
+      });
   const gpu = gpus.map(
     ({ index = 0, usedBytes = 0, totalBytes }) => `${index}: ${bytes(usedBytes)} of ${bytes(totalBytes)}`,
   );

@@ -54,7 +54,7 @@ class ModelServicer(pb.ModelServiceServicer):
             models=[self._model(version) for version in page], next_page_token=next_token, usage=Usage()
         )
         if request.resources and self._resources is not None:
-            reply.resources.append(await self._resources.message(self._service))
+            reply.resources.services.append(await self._resources.message(self._service))
         return reply
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:

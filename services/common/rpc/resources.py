@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from services.common.gpu_share import gpu_bytes
 from services.common.gpus import Gpus
 from services.common.residency import ModelManager
 from services.common.store.settings import StoreSettings
+from services.common.upkeep.sizes import size_of
 
 _KEPT_SECONDS = 10.0
 """A look at the disk holds so long: it goes through every file."""
@@ -28,6 +28,8 @@ class _Disk:
     name: str
     used: int
     free: int
+    limit: int
+    """0: none but the disk's."""
 
 
 class Resources:
@@ -37,6 +39,7 @@ class Resources:
         """``managers``: all of the service; each has a budget of its own."""
         self._managers = managers
         self._folders = {"cache": models.cache}
+        self._limits = {"cache": models.cache_bytes}
         if "://" not in models.user:
             self._folders["store"] = Path(models.user)
         self._gpus = Gpus()
@@ -49,14 +52,17 @@ class Resources:
         async with self._looking:
             now = time.monotonic()
             if self._looked is None or now - self._looked > _KEPT_SECONDS:
-                self._disks = await asyncio.to_thread(_disks, self._folders)
+                self._disks = await asyncio.to_thread(self._look)
                 self._looked = now
         gpus = await asyncio.to_thread(self._gpus.read)
         return pb.Resources(
             service=service,
             memory_bytes=sum(each.memory_bytes for each in self._managers),
             memory_budget_bytes=sum(each.budget_bytes for each in self._managers),
-            disks=[pb.DiskUse(name=e.name, used_bytes=e.used, free_bytes=e.free) for e in self._disks],
+            disks=[
+                pb.DiskUse(name=e.name, used_bytes=e.used, free_bytes=e.free, limit_bytes=e.limit)
+                for e in self._disks
+            ],
             gpus=[
                 pb.GpuUse(
                     index=e.index,
@@ -69,23 +75,18 @@ class Resources:
             ],
         )
 
-
-def _disks(folders: dict[str, Path]) -> Sequence[_Disk]:
-    return [
-        _Disk(name, _size_of(folder), shutil.disk_usage(_there(folder)).free)
-        for name, folder in sorted(folders.items())
-    ]
+    def _look(self) -> Sequence[_Disk]:
+        return [
+            _Disk(
+                name,
+                size_of(folder) if folder.is_dir() else 0,
+                shutil.disk_usage(_there(folder)).free,
+                self._limits.get(name, 0),
+            )
+            for name, folder in sorted(self._folders.items())
+        ]
 
 
 def _there(folder: Path) -> Path:
     """The folder, or while there is none the nearest one above: it will be on that disk."""
     return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.is_dir())
-
-
-def _size_of(folder: Path) -> int:
-    """Bytes of all files below; what goes away meanwhile counts for nothing."""
-    total = 0
-    for file in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += file.lstat().st_size if file.is_file() else 0
-    return total

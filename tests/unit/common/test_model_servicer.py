@@ -87,7 +87,8 @@ async def world(tmp_path):
     server = grpc.aio.server(interceptors=[CallInterceptor(Metrics("toys"))])
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache/one.bin").write_bytes(b"x" * 123)
-    resources = Resources([manager], StoreSettings(user=str(tmp_path / "mine"), cache=tmp_path / "cache"))
+    settings = StoreSettings(user=str(tmp_path / "mine"), cache=tmp_path / "cache", cache_bytes=1000)
+    resources = Resources([manager], settings)
     pb.add_ModelServiceServicer_to_server(ModelServicer(manager, "toys", exporter, resources), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -130,12 +131,13 @@ async def test_the_kind_filters(world):
 
 
 async def test_what_is_held_is_told_to_who_asks(world):
-    assert not (await world.ListModels(pb.ListModelsRequest())).resources
+    assert not (await world.ListModels(pb.ListModelsRequest())).HasField("resources")
     await world.LoadModel(pb.LoadModelRequest(model="a:1"))
-    (held,) = (await world.ListModels(pb.ListModelsRequest(resources=True))).resources
+    (held,) = (await world.ListModels(pb.ListModelsRequest(resources=True))).resources.services
     assert (held.service, held.memory_bytes, held.memory_budget_bytes) == ("toys", 10, 100)
     disks = {each.name: each for each in held.disks}
     assert (disks["cache"].used_bytes, disks["store"].used_bytes) == (123, 0)
+    assert (disks["cache"].limit_bytes, disks["store"].limit_bytes) == (1000, 0)
     assert disks["cache"].free_bytes > 0
     assert disks["store"].free_bytes > 0  # of the disk that it will be on
 

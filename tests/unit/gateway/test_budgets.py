@@ -27,7 +27,7 @@ def holding(service, **fields):
         reply = ListModelsResponse(next_page_token="" if asked.page_token else "2")
         reply.models.append(Model(name=f"{service}{asked.page_token or 1}", version="1", service=service))
         if asked.resources:
-            reply.resources.append(Resources(service=service, **fields))
+            reply.resources.services.append(Resources(service=service, **fields))
         return reply.SerializeToString()
 
     return FakeBackend(**{LIST_MODELS: behaviour})
@@ -41,7 +41,7 @@ async def test_every_service_tells_once_what_it_holds():
     ):
         reply = (await door.http.post(LIST_MODELS, json={"pageSize": 1, "resources": True})).json()
         without = (await door.http.post(LIST_MODELS, json={"pageSize": 1})).json()
-    assert reply["resources"] == [
+    assert reply["resources"]["services"] == [
         {"service": "sampler", "memoryBytes": "5", "memoryBudgetBytes": "9"},
         {"service": "tokenizer"},
     ]
@@ -79,7 +79,10 @@ HELD = Resources(
     service="sampler",
     memory_bytes=500_000_000,
     memory_budget_bytes=4 * 2**30,
-    disks=[DiskUse(name="cache", used_bytes=4_600_000, free_bytes=49_700_000_000)],
+    disks=[
+        DiskUse(name="cache", used_bytes=4_600_000, free_bytes=49_700_000_000, limit_bytes=2 * 10**10),
+        DiskUse(name="store", free_bytes=49_700_000_000),
+    ],
     gpus=[GpuUse(index=0, used_bytes=2 * 10**10, total_bytes=8 * 10**10, budget_bytes=10**10)],
 )
 
@@ -113,12 +116,13 @@ async def answered(status, body):
 
 
 async def test_the_table_shows_what_is_held_beside_what_may_be(shown):
-    found, why_not = await answered(200, {"resources": [json_format.MessageToDict(HELD)]})
+    found, why_not = await answered(200, {"resources": {"services": [json_format.MessageToDict(HELD)]}})
     assert why_not == ""
     budgets.table(found, why_not)
     (line,) = (line for line in shown.readouterr().out.splitlines() if line.startswith("sampler"))
     assert "500.0 MB of 4.3 GB" in line
-    assert "4.6 MB, 49.7 GB free" in line
+    assert "4.6 MB of 20.0 GB, 49.7 GB free" in line
+    assert "0 B, 49.7 GB free" in line
     assert "0: 20.0 GB of 80.0 GB, 10.0 GB for this service" in line
 
 
