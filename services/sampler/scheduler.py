@@ -113,10 +113,12 @@ class Ticket:
 
     async def begun(self) -> None:
         """Return when the first sequence joins a step. Raises what ended the request before that."""
-        with spans.span("queue"):
+        try:
             event = await self._events.get()
-            if isinstance(event, BaseException):
-                raise event
+        finally:
+            spans.record("queue", self.submitted, time.monotonic() if self.began is None else self.began)
+        if isinstance(event, BaseException):
+            raise event
 
     async def outputs(self) -> AsyncIterator[tuple[int, Output]]:
         """(place, output) after each turn, until every sequence has finished. Raises what went wrong."""
