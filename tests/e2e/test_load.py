@@ -12,7 +12,8 @@ from tests.load.__main__ import main
 from tests.load.core.outcome import Kind
 from tests.load.parsing import names, parse
 from tests.load.report.html import page
-from tests.load.running import UnusableError, run
+from tests.load.running import run
+from tests.load.scenario import UnusableError
 from tests.load.targets import own
 
 SHORT = """

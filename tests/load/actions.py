@@ -13,6 +13,7 @@ import psutil
 from services.common.catalogue import SERVICES
 from tests.e2e.conftest import Platform
 from tests.load.core.outcome import Record
+from tests.load.scenario import UnusableError
 
 Action = Callable[[str], Awaitable[None]]
 """Does something to the process of that name, and returns when the platform is ready again."""
@@ -55,7 +56,7 @@ def _end(platform: Platform, process: str, end: Callable[[psutil.Process], None]
     deadline = time.monotonic() + _PATIENCE
     while not _is_another(platform, process, victim) or not platform.ready():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{process} is not back after {_PATIENCE:g} s\n{platform.logs()}")
+            raise UnusableError(f"{process} is not back after {_PATIENCE:g} s\n{platform.logs()}")
         time.sleep(0.05)
 
 

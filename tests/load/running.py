@@ -22,17 +22,13 @@ from tests.load.core.outcome import Kind, Record
 from tests.load.core.schedule import Stretch, arrivals
 from tests.load.core.summary import summary
 from tests.load.result import CLIENT, Machine, Result
-from tests.load.scenario import Load, Phase, Scenario
+from tests.load.scenario import Load, Phase, Scenario, UnusableError
 from tests.load.watching import freeing
 from tests.load.watching.exposition import read_page
 from tests.load.watching.samples import Watched, at_work, watching
 
 SETTLE_SECONDS = 15.0
 _WARM_TRIES = 3
-
-
-class UnusableError(Exception):
-    """The platform does not answer the scenario's calls even alone; says which and how."""
 
 
 @dataclass(frozen=True)

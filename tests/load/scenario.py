@@ -16,6 +16,10 @@ from tests.load.rules import Rule
 Kind = Text | Embed | Tokens | Image | Face
 
 
+class UnusableError(Exception):
+    """The platform does not do what a scenario needs, whatever the load; says what."""
+
+
 @dataclass(frozen=True)
 class Load:
     """What one group does in one phase: one of the three."""
