@@ -92,11 +92,11 @@ def _call(name: str, body: Mapping[str, Any]) -> Kind:
     if kind is None:
         raise ScenarioError(f"calls.{name}: no kind {body.get('kind', name)!r}; kinds: {', '.join(KINDS)}")
     given = {key: value for key, value in body.items() if key != "kind"}
+    if given.get("door", "grpc") not in kind.DOORS:
+        raise ScenarioError(f"calls.{name}.door: no {given['door']!r} here; doors: {', '.join(kind.DOORS)}")
     if "reading" in given:
         given["reading"] = _made(Reading, given["reading"], f"calls.{name}.reading")
     made: Kind = _made(kind, given, f"calls.{name}")
-    if made.door not in kind.DOORS:
-        raise ScenarioError(f"calls.{name}.door: no {made.door!r} here; doors: {', '.join(kind.DOORS)}")
     return made
 
 
@@ -192,7 +192,10 @@ def _made(kind: Any, body: Any, place: str) -> Any:
         raise ScenarioError(f"{place}: lacks {', '.join(missing)}")
     for key, value in body.items():
         _typed(f"{place}.{key}", value, _TYPES.get(str(fields[key].type), object))
-    return kind(**body)
+    try:
+        return kind(**body)
+    except ValueError as error:
+        raise ScenarioError(f"{place}: {error}") from None
 
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
