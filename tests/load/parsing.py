@@ -53,13 +53,14 @@ def parse(name: str, given: Mapping[str, Any]) -> Scenario:
     _known(given, {field.name for field in dataclasses.fields(Scenario)} - {"name"}, "scenario")
     calls = {each: _call(each, body) for each, body in _table(given, "calls").items()}
     groups = {each: _group(each, body, calls) for each, body in _table(given, "groups").items()}
-    phases = [_phase(body, groups) for body in given.get("phases", ())]
+    phases = [_phase(body, groups) for body in _tables(given, "phases")]
     _check_phases(phases)
     capacity = _capacity(given["capacity"], groups) if "capacity" in given else None
     if capacity is None and any(load.share for phase in phases for load in phase.load.values()):
         raise ScenarioError("a load is a share of the capacity, and there is no [capacity]")
-    actions = [_action(body, phases) for body in given.get("actions", ())]
-    rules = [_rule(text, groups, calls, phases, capacity) for text in given.get("rules", ())]
+    actions = [_action(body, phases) for body in _tables(given, "actions")]
+    _typed("rules", given.get("rules", []), list)
+    rules = [_rule(text, groups, calls, phases, capacity) for text in given.get("rules", [])]
     plain = {key: given[key] for key in _PLAIN if key in given}
     for key, value in plain.items():
         _typed(key, value, _PLAIN[key])
@@ -88,7 +89,7 @@ _PLAIN: dict[str, type | tuple[type, ...]] = {
 
 
 def _call(name: str, body: Mapping[str, Any]) -> Kind:
-    kind = KINDS.get(body.get("kind", name))
+    kind = KINDS.get(str(body.get("kind", name)))
     if kind is None:
         raise ScenarioError(f"calls.{name}: no kind {body.get('kind', name)!r}; kinds: {', '.join(KINDS)}")
     given = {key: value for key, value in body.items() if key != "kind"}
@@ -147,6 +148,8 @@ def _capacity(body: Mapping[str, Any], groups: Mapping[str, Group]) -> Capacity:
     _among(capacity.group, groups, "capacity.group", "group")
     for callers in capacity.callers:
         _typed("capacity.callers", callers, int)
+    if min(capacity.callers, default=0) < 1:
+        raise ScenarioError(f"capacity.callers: is {capacity.callers}, numbers from 1 on are expected")
     return capacity
 
 
@@ -230,6 +233,13 @@ def _table(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     for key, body in found.items():
         if not isinstance(body, dict):
             raise ScenarioError(f"{name}.{key}: is {body!r}, a table is expected")
+    return found
+
+
+def _tables(given: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    found = given.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise ScenarioError(f"{name}: tables [[{name}]] are expected")
     return found
 
 
