@@ -93,6 +93,14 @@ class Scenario:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Settings of the platform that is started for it."""
 
+    def spans(self) -> Mapping[str, tuple[float, float]]:
+        """Seconds at which each phase begins and ends."""
+        spans, begin = {}, 0.0
+        for phase in self.phases:
+            spans[phase.name] = (begin, begin + phase.seconds)
+            begin += phase.seconds
+        return spans
+
     def scaled(self, factor: float) -> Scenario:
         """The same with all times ``factor`` times as long."""
         phases = [dataclasses.replace(each, seconds=each.seconds * factor) for each in self.phases]

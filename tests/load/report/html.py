@@ -59,7 +59,7 @@ def _faults(result: Result) -> str:
     if not result.faults:
         return ""
     told = "; ".join(result.faults)
-    return f"<p class=bad>Invalid: the load generator itself did not keep up: {_text(told)}.</p>"
+    return f"<p class=bad>Invalid, so that its times say nothing: {_text(told)}.</p>"
 
 
 def _rules(held: Sequence[Held]) -> str:
