@@ -110,7 +110,7 @@ class Gate:
     def leave(
         self, principal: Principal, held: float, usage: Usage | None = None, spent: float = 0.0
     ) -> None:
-        """Give the place back after ``held`` seconds, a share ``spent`` of those until the call's deadline."""
+        """Give the place back after ``held`` seconds: a share ``spent`` of the time until the deadline."""
         # Whoever gives less time than calls take on average would be late with any number of places.
         patient = held >= _PATIENT * self._held
         self._measure(principal.tenant, held)

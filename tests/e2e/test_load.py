@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import tomllib
 
 import pytest
 
 from tests.load.__main__ import main
+from tests.load.actions import DEEDS
 from tests.load.core.outcome import Kind
 from tests.load.parsing import names, parse
 from tests.load.report.html import page
-from tests.load.running import UnusableError, run
+from tests.load.running import run
+from tests.load.scenario import UnusableError
 from tests.load.targets import own
 
 SHORT = """
@@ -98,19 +101,44 @@ load = { callers = "8 /s", leavers = "1 callers" }
 name = "closed"
 seconds = 1
 load = { callers = "2 callers" }
+
+[[actions]]
+phase = "closed"
+at = 0.2
+do = "restart"
+process = "gan"
+
+[[actions]]
+phase = "open"
+at = 0.5
+do = "kill"
+process = "sampler"
 """
 COUNTED = ("wrong", "failed", "failed_other", "hints_missing", "running_at_end")
 """Rules that hold on however busy a machine; the others are of times."""
 
 
-def ran(platform, text):
-    """The result of a scenario on a platform without keys."""
+def ran(platform, text, told=None):
+    """The result of a scenario on a platform without keys; what is to be done to it is only ``told``."""
+
+    def deed(name):
+        async def action(process):
+            told.append((name, process))
+
+        return action
+
     scenario = parse("short", tomllib.loads(text))
-    return asyncio.run(run(scenario, own(scenario, platform, dict.fromkeys(scenario.groups))))
+    target = own(scenario, platform, dict.fromkeys(scenario.groups))
+    target = dataclasses.replace(target, actions={name: deed(name) for name in DEEDS})
+    return asyncio.run(run(scenario, target))
 
 
 def test_a_short_scenario_through_every_door(platform):
-    result = ran(platform, SHORT)
+    told = []
+    result = ran(platform, SHORT, told)
+    assert told == [("kill", "sampler"), ("restart", "gan")]
+    assert [event.what for event in result.events] == ["kill sampler", "restart gan"]
+    assert [event.at >= at for event, at in zip(result.events, (0.5, 2.2), strict=True)] == [True, True]
     assert {each.rule: each.held for each in result.held if not each.held} == {}
     assert result.faults == []
     assert {outcome.call for outcome in result.outcomes} == set(result.scenario.calls)
@@ -137,11 +165,12 @@ def test_a_scenario_that_is_none_ends_with_a_sentence(capsys):
 
 def test_a_running_platform_is_called_through_its_doors(platform, tmp_path, capsys):
     file = tmp_path / "mine.toml"
-    file.write_text(SHORT.replace("seconds = 2", "seconds = 1"))
+    calls_only = SHORT.partition("[[actions]]")[0]
+    file.write_text(calls_only.replace("seconds = 2", "seconds = 1"))
     assert main([str(file), "--target", platform.grpc, "--http", platform.http, "--out", str(tmp_path)]) == 0
     assert "-        running_at_end = 0" in capsys.readouterr().out
     assert json.loads((tmp_path / "mine.json").read_text())["all"]["kinds"]["ok"] > 0
-    file.write_text(SHORT.replace('"failed = 0"', '"ok = 0"'))
+    file.write_text(calls_only.replace('"failed = 0"', '"ok = 0"'))
     assert main([str(file), "--target", platform.grpc, "--http", platform.http, "--out", str(tmp_path)]) == 1
 
 

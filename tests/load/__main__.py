@@ -19,8 +19,8 @@ from tests.load.parsing import ScenarioError, load_scenario, names
 from tests.load.report.console import told
 from tests.load.report.html import page
 from tests.load.result import Result
-from tests.load.running import UnusableError, run
-from tests.load.scenario import Scenario
+from tests.load.running import run
+from tests.load.scenario import Scenario, UnusableError
 from tests.load.targets import running, started_for
 
 

@@ -13,6 +13,7 @@ import psutil
 from services.common.catalogue import SERVICES
 from tests.e2e.conftest import Platform
 from tests.load.core.outcome import Record
+from tests.load.scenario import Planned, UnusableError
 
 Action = Callable[[str], Awaitable[None]]
 """Does something to the process of that name, and returns when the platform is ready again."""
@@ -30,6 +31,8 @@ class Event:
     """restart sampler"""
     took: float
     """Seconds until all services were ready again."""
+    phase: str = ""
+    """In which it was to be done."""
 
 
 def module_of(process: str) -> str:
@@ -55,7 +58,7 @@ def _end(platform: Platform, process: str, end: Callable[[psutil.Process], None]
     deadline = time.monotonic() + _PATIENCE
     while not _is_another(platform, process, victim) or not platform.ready():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{process} is not back after {_PATIENCE:g} s\n{platform.logs()}")
+            raise UnusableError(f"{process} is not back after {_PATIENCE:g} s\n{platform.logs()}")
         time.sleep(0.05)
 
 
@@ -65,9 +68,9 @@ def _is_another(platform: Platform, process: str, victim: psutil.Process) -> boo
     return False
 
 
-async def done(record: Record, at: float, what: str, action: Action, process: str) -> Event:
-    """Do it at ``at`` of the record's clock."""
+async def done(record: Record, planned: Planned, at: float, action: Action) -> Event:
+    """Do what is planned at ``at`` of the record's clock."""
     await asyncio.sleep(max(0.0, at - record.now()))
     begin = record.now()
-    await action(process)
-    return Event(begin, f"{what} {process}", record.now() - begin)
+    await action(planned.process)
+    return Event(begin, f"{planned.do} {planned.process}", record.now() - begin, planned.phase)

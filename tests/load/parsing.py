@@ -53,13 +53,14 @@ def parse(name: str, given: Mapping[str, Any]) -> Scenario:
     _known(given, {field.name for field in dataclasses.fields(Scenario)} - {"name"}, "scenario")
     calls = {each: _call(each, body) for each, body in _table(given, "calls").items()}
     groups = {each: _group(each, body, calls) for each, body in _table(given, "groups").items()}
-    phases = [_phase(body, groups) for body in given.get("phases", ())]
+    phases = [_phase(body, groups) for body in _tables(given, "phases")]
     _check_phases(phases)
     capacity = _capacity(given["capacity"], groups) if "capacity" in given else None
     if capacity is None and any(load.share for phase in phases for load in phase.load.values()):
         raise ScenarioError("a load is a share of the capacity, and there is no [capacity]")
-    actions = [_action(body, phases) for body in given.get("actions", ())]
-    rules = [_rule(text, groups, calls, phases, capacity) for text in given.get("rules", ())]
+    actions = [_action(body, phases) for body in _tables(given, "actions")]
+    _typed("rules", given.get("rules", []), list)
+    rules = [_rule(text, groups, calls, phases, capacity) for text in given.get("rules", [])]
     plain = {key: given[key] for key in _PLAIN if key in given}
     for key, value in plain.items():
         _typed(key, value, _PLAIN[key])
@@ -88,15 +89,15 @@ _PLAIN: dict[str, type | tuple[type, ...]] = {
 
 
 def _call(name: str, body: Mapping[str, Any]) -> Kind:
-    kind = KINDS.get(body.get("kind", name))
+    kind = KINDS.get(str(body.get("kind", name)))
     if kind is None:
         raise ScenarioError(f"calls.{name}: no kind {body.get('kind', name)!r}; kinds: {', '.join(KINDS)}")
     given = {key: value for key, value in body.items() if key != "kind"}
+    if given.get("door", "grpc") not in kind.DOORS:
+        raise ScenarioError(f"calls.{name}.door: no {given['door']!r} here; doors: {', '.join(kind.DOORS)}")
     if "reading" in given:
         given["reading"] = _made(Reading, given["reading"], f"calls.{name}.reading")
     made: Kind = _made(kind, given, f"calls.{name}")
-    if made.door not in kind.DOORS:
-        raise ScenarioError(f"calls.{name}.door: no {made.door!r} here; doors: {', '.join(kind.DOORS)}")
     return made
 
 
@@ -147,6 +148,8 @@ def _capacity(body: Mapping[str, Any], groups: Mapping[str, Group]) -> Capacity:
     _among(capacity.group, groups, "capacity.group", "group")
     for callers in capacity.callers:
         _typed("capacity.callers", callers, int)
+    if min(capacity.callers, default=0) < 1:
+        raise ScenarioError(f"capacity.callers: is {capacity.callers}, numbers from 1 on are expected")
     return capacity
 
 
@@ -192,7 +195,10 @@ def _made(kind: Any, body: Any, place: str) -> Any:
         raise ScenarioError(f"{place}: lacks {', '.join(missing)}")
     for key, value in body.items():
         _typed(f"{place}.{key}", value, _TYPES.get(str(fields[key].type), object))
-    return kind(**body)
+    try:
+        return kind(**body)
+    except ValueError as error:
+        raise ScenarioError(f"{place}: {error}") from None
 
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -227,6 +233,13 @@ def _table(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     for key, body in found.items():
         if not isinstance(body, dict):
             raise ScenarioError(f"{name}.{key}: is {body!r}, a table is expected")
+    return found
+
+
+def _tables(given: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    found = given.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise ScenarioError(f"{name}: tables [[{name}]] are expected")
     return found
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import datetime
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import httpx
@@ -22,17 +22,13 @@ from tests.load.core.outcome import Kind, Record
 from tests.load.core.schedule import Stretch, arrivals
 from tests.load.core.summary import summary
 from tests.load.result import CLIENT, Machine, Result
-from tests.load.scenario import Load, Phase, Scenario
+from tests.load.scenario import Load, Phase, Scenario, UnusableError
 from tests.load.watching import freeing
 from tests.load.watching.exposition import read_page
 from tests.load.watching.samples import Watched, at_work, watching
 
 SETTLE_SECONDS = 15.0
 _WARM_TRIES = 3
-
-
-class UnusableError(Exception):
-    """The platform does not answer the scenario's calls even alone; says which and how."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +52,15 @@ class _Run:
     record: Record
     peak: float | None = None
 
-    async def phases(self) -> Mapping[str, tuple[float, float]]:
+    async def phases(self) -> None:
         """Run all phases; each begins on time, whatever is still under way from the one before."""
-        spans, begin = {}, 0.0
+        spans = self.scenario.spans()
         async with asyncio.TaskGroup() as tasks:
             for number, phase in enumerate(self.scenario.phases):
-                spans[phase.name] = (begin, begin + phase.seconds)
+                begin, end = spans[phase.name]
                 for group, load in phase.load.items():
                     tasks.create_task(self._group(number, phase, group, load, begin))
-                begin += phase.seconds
-            tasks.create_task(asyncio.sleep(begin))
-        return spans
+                tasks.create_task(asyncio.sleep(end))
 
     async def _group(self, number: int, phase: Phase, group: str, load: Load, begin: float) -> None:
         body, calls = self.scenario.groups[group], self.calls[group]
@@ -113,7 +107,7 @@ async def _measured(
     busy = busy_seconds()
     async with watching(watched, record), ticks.watching(record):
         acting = asyncio.create_task(_act(scenario, target.actions, record))
-        spans = await run_of.phases()
+        await run_of.phases()
         events = await acting
     lasted = record.now()
     ours = sum(each.cpu_between(0.0, lasted) for each in watched.values())
@@ -123,19 +117,23 @@ async def _measured(
         python=platform.python_version(),
         when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    late = faults(record.outcomes, ticks, scenario.allowed_lag)
-    return Result(scenario, record.outcomes, spans, watched, machine, peak, events, late)
+    wrong = faults(record.outcomes, ticks, scenario.allowed_lag) + _overdue(scenario, events)
+    return Result(scenario, record.outcomes, scenario.spans(), watched, machine, peak, events, wrong)
 
 
 async def _act(scenario: Scenario, actions: Mapping[str, Action], record: Record) -> list[Event]:
-    begins, begin = {}, 0.0
-    for phase in scenario.phases:
-        begins[phase.name] = begin
-        begin += phase.seconds
+    begins = {name: begin for name, (begin, _) in scenario.spans().items()}
     planned = sorted(scenario.actions, key=lambda each: begins[each.phase] + each.at)
+    return [await done(record, each, begins[each.phase] + each.at, actions[each.do]) for each in planned]
+
+
+def _overdue(scenario: Scenario, events: Sequence[Event]) -> list[str]:
+    """Actions that outlasted their phase, so that the next one was not what the scenario says."""
+    ends = {name: end + scenario.allowed_lag for name, (_, end) in scenario.spans().items()}
     return [
-        await done(record, begins[each.phase] + each.at, each.do, actions[each.do], each.process)
-        for each in planned
+        f"{event.what} was over at {event.at + event.took:.0f} s, after the phase {event.phase!r}"
+        for event in events
+        if event.at + event.took > ends[event.phase]
     ]
 
 

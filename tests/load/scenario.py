@@ -16,6 +16,10 @@ from tests.load.rules import Rule
 Kind = Text | Embed | Tokens | Image | Face
 
 
+class UnusableError(Exception):
+    """The platform does not do what a scenario needs, whatever the load; says what."""
+
+
 @dataclass(frozen=True)
 class Load:
     """What one group does in one phase: one of the three."""
@@ -88,6 +92,14 @@ class Scenario:
     """Seconds by which this client may be late at the 99th percentile before the run counts as invalid."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Settings of the platform that is started for it."""
+
+    def spans(self) -> Mapping[str, tuple[float, float]]:
+        """Seconds at which each phase begins and ends."""
+        spans, begin = {}, 0.0
+        for phase in self.phases:
+            spans[phase.name] = (begin, begin + phase.seconds)
+            begin += phase.seconds
+        return spans
 
     def scaled(self, factor: float) -> Scenario:
         """The same with all times ``factor`` times as long."""

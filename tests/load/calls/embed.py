@@ -43,6 +43,11 @@ class Embed:
     timeout: float = 30.0
     reading: Reading = field(default_factory=Reading)
 
+    def __post_init__(self) -> None:
+        if self.stream and self.door != "grpc":
+            raise ValueError("stream: only by gRPC")
+        self.reading.only_if(self.stream)
+
     def call(self, doors: Doors, known: Known) -> Call:
         """One call after the other."""
         dice, stub = random.Random(self.words), EmbeddingServiceStub(doors.channel)

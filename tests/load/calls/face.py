@@ -33,6 +33,11 @@ class Face:
     timeout: float = 30.0
     reading: Reading = field(default_factory=Reading)
 
+    def __post_init__(self) -> None:
+        if self.frames and self.door != "grpc":
+            raise ValueError("frames: only by gRPC")
+        self.reading.only_if(bool(self.frames))
+
     def call(self, doors: Doors, known: Known) -> Call:
         """One call after the other."""
         dice, stub = random.Random(self.model), GanServiceStub(doors.channel)

@@ -38,6 +38,9 @@ class Image:
     timeout: float = 60.0
     reading: Reading = field(default_factory=Reading)
 
+    def __post_init__(self) -> None:
+        self.reading.only_if(self.door == "grpc")
+
     def call(self, doors: Doors, known: Known) -> Call:
         """One call after the other."""
         dice, stub = random.Random(self.prompt), DiffusionServiceStub(doors.channel)

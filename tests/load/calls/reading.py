@@ -19,6 +19,11 @@ class Reading:
     leave_after: float = 0.0
     """Seconds after which it cancels the call; 0: it stays."""
 
+    def only_if(self, streams: bool) -> None:
+        """Raises ValueError where a scenario says how to read what is no stream by gRPC."""
+        if not streams and self != Reading():
+            raise ValueError("reading: only streams by gRPC are read slowly or left")
+
     async def of(self, call: Any) -> AsyncIterator[Any]:
         """The messages of a gRPC call. Raises Left when it is time to leave; cancels it in any case."""
         end = asyncio.get_running_loop().time() + self.leave_after

@@ -40,6 +40,9 @@ class Text:
     timeout: float = 30.0
     reading: Reading = field(default_factory=Reading)
 
+    def __post_init__(self) -> None:
+        self.reading.only_if(self.stream and self.door == "grpc")
+
     def call(self, doors: Doors, known: Known) -> Call:
         """One call after the other."""
         dice = random.Random(self.prompt)

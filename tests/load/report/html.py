@@ -16,10 +16,8 @@ from tests.load.rules import Held
 from tests.load.watching.samples import Sample
 
 STYLE = Path(__file__).with_name("style.css")
-_HEAD = (
-    *("asked", "asked /s", "right /s", *(str(kind) for kind in Kind)),
-    *("p50 ms", "p90", "p99", "p99.9", "most", "first p50", "first p99", "gap p99", "lag p99"),
-)
+_BEFORE = ("asked", "asked /s", "right /s")
+_TIMES = ("p50 ms", "p90", "p99", "p99.9", "most", "first p50", "first p99", "gap p99", "lag p99")
 
 
 def page(result: Result) -> str:
@@ -61,7 +59,7 @@ def _faults(result: Result) -> str:
     if not result.faults:
         return ""
     told = "; ".join(result.faults)
-    return f"<p class=bad>Invalid: the load generator itself did not keep up: {_text(told)}.</p>"
+    return f"<p class=bad>Invalid, so that its times say nothing: {_text(told)}.</p>"
 
 
 def _rules(held: Sequence[Held]) -> str:
@@ -138,16 +136,18 @@ def _calls(result: Result) -> str:
         names = ("",) if len(groups) == 1 else ("", *groups)
         rows += [(f"{phase}{f', {name}' * bool(name)}", result.summary(name, phase)) for name in names]
     rows += [(f"call {name}", result.summary(name)) for name in result.scenario.calls]
-    codes = result.summary().codes
+    whole = result.summary()
+    kinds = [kind for kind in Kind if whole.count(kind)]
+    head, codes = ("", *_BEFORE, *map(str, kinds), *_TIMES), whole.codes
     told = f"<p>{_text(', '.join(f'{code} {count}' for code, count in codes.items()))}</p>" if codes else ""
-    table = _table(("", *_HEAD), [(_text(name), *_row(found)) for name, found in rows])
+    table = _table(head, [(_text(name), *_row(found, kinds)) for name, found in rows])
     return f"<h2>Calls</h2>{table}{told}{_worst(result)}"
 
 
-def _row(found: Summary) -> list[str]:
+def _row(found: Summary, shown: Sequence[Kind]) -> list[str]:
     times = found.latency
     whole = [str(found.asked), number(found.rate), number(found.goodput)]
-    kinds = [str(found.count(kind)) for kind in Kind]
+    kinds = [str(found.count(kind)) for kind in shown]
     spans = (times.p50, times.p90, times.p99, times.p999, times.most, found.first.p50, found.first.p99)
     return [*whole, *kinds, *(number(1e3 * each) for each in (*spans, found.gaps.p99, found.lag.p99))]
 

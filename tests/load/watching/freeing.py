@@ -22,6 +22,7 @@ from tests.load.calls.reading import Reading
 from tests.load.calls.text import Text
 from tests.load.core.callers import made
 from tests.load.core.outcome import Kind, Record
+from tests.load.scenario import UnusableError
 from tests.load.watching.exposition import Page, read_page
 from tests.load.watching.samples import at_work
 
@@ -85,7 +86,7 @@ async def _one(doors: Doors, client: httpx.AsyncClient, service: str, url: str, 
     left = time.perf_counter()
     wanted = Kind.CANCELLED if how == "cancel" else Kind.LATE
     if any(outcome.kind is not wanted for outcome in ended):
-        raise RuntimeError(f"{service}, {how}: {[outcome.verdict for outcome in ended]}")
+        raise UnusableError(f"{service}, {how}: {[outcome.verdict for outcome in ended]}")
     last = await _page(client, url)
     stopped, deadline = left, left + PATIENCE
     while time.perf_counter() < min(stopped + QUIET, deadline):
@@ -109,5 +110,5 @@ def _leaving(call: Long, how: str) -> Long:
 async def _page(client: httpx.AsyncClient, url: str) -> Page:
     page = await read_page(client, url)
     if page is None:
-        raise RuntimeError(f"{url} does not answer")
+        raise UnusableError(f"{url} does not answer")
     return page

@@ -15,7 +15,10 @@ from tests.load.scenario import Load
 GOOD = {
     "about": "A trial.",
     "rules": ["failed = 0", "p99 of quick in one <= 2 x p99 of story"],
-    "calls": {"story": {"kind": "text", "tokens": 4, "reading": {"pause": 0.5}}, "tokens": {}},
+    "calls": {
+        "story": {"kind": "text", "stream": True, "tokens": 4, "reading": {"pause": 0.5}},
+        "tokens": {},
+    },
     "groups": {"quick": {"mix": {"story": 1, "tokens": 2}}},
     "capacity": {"group": "quick", "callers": [1, 2], "seconds": 1},
     "phases": [
@@ -42,7 +45,7 @@ def changed(path, value):
 
 def test_a_file_becomes_a_scenario():
     scenario = parse("trial", GOOD)
-    assert scenario.calls["story"] == Text(tokens=4, reading=Reading(pause=0.5))
+    assert scenario.calls["story"] == Text(stream=True, tokens=4, reading=Reading(pause=0.5))
     loads = [phase.load["quick"] for phase in scenario.phases]
     assert loads == [Load(rate=5), Load(share=0.5), Load(callers=3)]
     assert [rule.text for rule in scenario.rules] == GOOD["rules"]
@@ -80,9 +83,19 @@ def test_the_scenarios_that_teams_ask_for_are_there():
         (["calls", "story", "stream"], 1, "bool is expected"),
         (["calls", "story", "door"], "back", "no 'back' here; doors: grpc, json, openai"),
         (["calls", "story", "reading"], {"aloud": True}, "calls.story.reading: no field 'aloud'"),
+        (["calls", "story", "stream"], False, "calls.story: reading: only streams by gRPC"),
+        (["calls", "story"], {"kind": "embed", "stream": True, "door": "json"}, "stream: only by gRPC"),
+        (["calls", "story"], {"kind": "face", "frames": 3, "door": "json"}, "frames: only by gRPC"),
+        (["calls", "story"], {"kind": "face", "reading": {"pause": 1}}, "reading: only streams"),
         (["groups", "quick", "mix"], {"song": 1}, "groups.quick.mix: no call 'song'"),
         (["groups", "quick", "mix"], {"story": 0}, "weights"),
         (["groups", "quick", "mix"], {"story": "x"}, "groups.quick.mix.story: is 'x', int or float"),
+        (["calls", "story", "kind"], ["text"], "no kind"),
+        (["calls", "story"], "text", "calls.story: is 'text', a table is expected"),
+        (["phases"], {"name": "one"}, r"phases: tables \[\[phases\]\] are expected"),
+        (["actions"], [7], r"actions: tables \[\[actions\]\] are expected"),
+        (["rules"], "failed = 0", "rules: is 'failed = 0', list is expected"),
+        (["capacity", "callers"], [], "numbers from 1 on are expected"),
         (["phases"], [], r"has no \[\[phases\]\]"),
         (["phases", 0, "seconds"], None, "lacks seconds"),
         (["phases", 0, "seconds"], 0, "above 0"),
