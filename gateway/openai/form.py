@@ -41,20 +41,33 @@ async def read_form(request: Request) -> dict[str, Any]:
         request.headers, stream(), max_files=_FILES, max_fields=_FIELDS, max_part_size=_FIELD_BYTES
     )
     try:
-        form = await parser.parse()
+        return _by_field([(name, await _value(given)) for name, given in await _items(parser)])
+    finally:
+        for file in parser._files_to_close_on_error:  # the parser leaves some open, of a form that breaks off
+            file.close()
+
+
+async def _items(parser: MultiPartParser) -> list[tuple[str, UploadFile | str]]:
+    try:
+        return (await parser.parse()).multi_items()
     except (MultiPartException, KeyError, ValueError) as error:
         raise _no_form(str(getattr(error, "message", error))) from None
+
+
+def _by_field(items: list[tuple[str, str | Upload]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, given in form.multi_items():
-        value: str | Upload = given if isinstance(given, str) else await _file(given)
+    for name, value in items:
         key = name.removesuffix("[]")
         if key in found:
             before = found[key] if isinstance(found[key], list) else [found[key]]
             found[key] = [*before, value]
         else:
             found[key] = [value] if name.endswith("[]") else value
-    await form.close()
     return found
+
+
+async def _value(given: UploadFile | str) -> str | Upload:
+    return given if isinstance(given, str) else await _file(given)
 
 
 async def _file(given: UploadFile) -> Upload:

@@ -122,7 +122,8 @@ def environment(ports: list[int]) -> dict[str, str]:
         key = f"PEQUOD_{service.name.upper()}"
         values[f"{key}_BACKENDS"] = f"127.0.0.1:{values[f'{key}_PORT']}"
     values["PEQUOD_TARGET"] = f"127.0.0.1:{values['PEQUOD_GATEWAY_PORT']}"
-    return {**os.environ, **values}
+    # pytest puts the running test's name into the environment: too long for a process, for some of them.
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"} | values
 
 
 @contextlib.contextmanager

@@ -7,6 +7,11 @@ import pytest
 from tests.fuzz import kept
 from tests.fuzz.known import names, target, tried
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Corrupt EXIF data", "ignore:Truncated File Read", "ignore:Invalid APNG"
+)
+"""What Pillow says on the way to a refusal."""
+
 
 @pytest.mark.parametrize("name", names())
 def test_what_is_kept_is_read_or_refused(name):

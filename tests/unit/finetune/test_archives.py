@@ -101,6 +101,24 @@ def test_a_broken_member_is_named(checked):
     assert issues(outcome)["p/a.png"] is Problem.CORRUPT
 
 
+def test_an_entry_that_begins_before_the_file_is_a_broken_one(checked):
+    data = bytearray(zipped({"a.png": picture(1)}))
+    end = data.rindex(b"PK\x05\x06") + 16  # where the table of contents is said to begin
+    struct.pack_into("<I", data, end, struct.unpack_from("<I", data, end)[0] + 500)
+    outcome = checked({"p.zip": bytes(data), "b.png": picture(2)})
+    assert used(outcome) == ["b.png"]
+    assert issues(outcome)["p/a.png"] is Problem.CORRUPT
+
+
+def test_an_entry_without_a_name_is_left_out(checked):
+    data = zipped({"a": picture(1), "b.png": picture(2)})
+    for begin, at in ((b"PK\x03\x04", 26), (b"PK\x01\x02", 28)):
+        place = data.index(begin)
+        # The name's one byte becomes one of the extra field's, which nobody reads.
+        data = data[: place + at] + struct.pack("<HH", 0, 1) + data[place + at + 4 :]
+    assert used(checked({"p.zip": data})) == ["p/b.png"]
+
+
 def test_unpacking_asks_for_room(checked):
     asked = []
 

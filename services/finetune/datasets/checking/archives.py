@@ -64,7 +64,9 @@ class Unpacker:
 
     def _members(self, archive: Item, opened: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
         """The files among its members, by what the table of contents says."""
-        members = [each for each in opened.infolist() if not each.is_dir() and not _litter(each.filename)]
+        # Not is_dir(), which takes it that every entry has a name.
+        files = (each for each in opened.infolist() if not each.filename.endswith("/"))
+        members = [each for each in files if not _litter(each.filename)]
         if len(members) > MOST_FILES:
             raise _Bomb(f"holds {len(members):,} files, at most {MOST_FILES:,}")
         total = sum(member.file_size for member in members)
