@@ -81,9 +81,7 @@ def _parts() -> Parts:
     mine = [Place("gateway", url, SCHEMA)] if url else []
     keys = from_environment(KeySettings)
     files = {"keys": keys.file, "secret": keys.secret_file, "audit": keys.audit_file}
-    folders = [
-        Folder(name, file.parent, lambda file=file: _there(file)) for name, file in files.items() if file
-    ]
+    folders = [Folder(name, file.parent, partial(_there, file)) for name, file in files.items() if file]
     return Parts(
         databases=(*others.databases, *mine),
         folders=(*others.folders, *folders),
