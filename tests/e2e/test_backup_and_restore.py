@@ -89,7 +89,7 @@ def test_what_was_copied_in_use_answers_the_same_elsewhere(tmp_path):
     with started(there, **QUIET, **SETTINGS, PEQUOD_API_KEY=key) as platform:
         assert answers(platform) == before
         deadline = time.monotonic() + 120
-        while not (job := job_of(platform, running))["state"] == "JOB_STATE_RUNNING" or job["attempts"] < 2:
+        while (job := job_of(platform, running))["state"] != "JOB_STATE_RUNNING" or job["attempts"] < 2:
             assert time.monotonic() < deadline, job
         assert platform.run("jobs", "cancel", running).returncode == 0
         assert "laptop" in platform.run("usage", "--json").stdout
