@@ -39,7 +39,7 @@ def backup(
     """
     os.umask(0o077)
     with refusals():
-        name, contents = save(_parts(), Archive(target), output.note)
+        name, contents = save(_parts(), Archive(target, is_new=True), output.note)
     audit("backup", {"target": target, "backup": name})
     _show(name, contents, as_json)
 
@@ -86,7 +86,7 @@ def _parts() -> Parts:
     return Parts(
         databases=(*others.databases, *mine),
         folders=(*others.folders, *folders),
-        layer=others.layer,
+        layers=others.layers,
         blobs=others.blobs,
     )
 
