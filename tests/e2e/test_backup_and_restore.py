@@ -58,6 +58,7 @@ def answers(platform):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_what_was_copied_in_use_answers_the_same_elsewhere(tmp_path):
     here, there, copy = tmp_path / "here", tmp_path / "there", str(tmp_path / "copy")

@@ -61,6 +61,10 @@ class Site:
         }
         self.layer = ObjectLayer(store, "user", folder / "cache") if store else None
         self.layer = self.layer or DiskLayer(folder / "models", "user", writable=True)
+        shipped = write_files(folder / "made-words")
+        DiskLayer(folder / "shipped", "shipped", writable=True).publish(
+            shipped, manifest_of(shipped, "words", "4")
+        )
         self.content = open_content(self.environ["PEQUOD_DATASETS"], folder / "cache")
 
     def parts(self):
@@ -84,8 +88,6 @@ class Site:
         self.layer.set_alias("mine", "production", "1", None)
         self.layer.set_alias("mine", "gone", "", None)
         # An alias of one's own for a model that is shipped, and nothing else of it.
-        shipped = DiskLayer(self.folder / "shipped", "shipped", writable=True)
-        shipped.publish(made, manifest_of(made, "words", "4"))
         self.layer.set_alias("words", "production", "4", None)
 
     def state(self):
