@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,7 @@ def backup(
     """
     os.umask(0o077)
     with refusals():
-        name, contents = save(_parts(), Archive(target), output.note)
+        name, contents = save(_parts(), Archive(target, is_new=True), output.note)
     audit("backup", {"target": target, "backup": name})
     _show(name, contents, as_json)
 
@@ -81,13 +82,11 @@ def _parts() -> Parts:
     mine = [Place("gateway", url, SCHEMA)] if url else []
     keys = from_environment(KeySettings)
     files = {"keys": keys.file, "secret": keys.secret_file, "audit": keys.audit_file}
-    folders = [
-        Folder(name, file.parent, lambda file=file: _there(file)) for name, file in files.items() if file
-    ]
+    folders = [Folder(name, file.parent, partial(_there, file)) for name, file in files.items() if file]
     return Parts(
         databases=(*others.databases, *mine),
         folders=(*others.folders, *folders),
-        layer=others.layer,
+        layers=others.layers,
         blobs=others.blobs,
     )
 

@@ -8,14 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.audit import AuditLog
 from gateway.cli import output
 from gateway.keys.settings import KeySettings
-from services.common.errors import ServiceError
-from services.common.settings import SettingsError, from_environment
-from services.common.upkeep.errors import UpkeepError
+from services.common.settings import from_environment
+from services.common.upkeep.collecting import FAULTS
 
 
 @contextlib.contextmanager
@@ -23,7 +21,7 @@ def refusals() -> Iterator[None]:
     """End the command with a sentence on what is not as it must be."""
     try:
         yield
-    except (UpkeepError, ServiceError, SettingsError, SQLAlchemyError, ValueError, OSError) as error:
+    except (*FAULTS, ValueError) as error:
         output.fail(str(error))
         raise typer.Exit(1) from None
 

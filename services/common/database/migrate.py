@@ -40,9 +40,10 @@ _SCHEMAS = Table(
     "pequod_schemas",
     MetaData(),
     Column("version_table", String(64), primary_key=True),
+    Column("revision", String(64), nullable=False),
     Column("works_with", String(64), nullable=False),
 )
-"""The oldest revision whose program may use the database, for each part of the platform."""
+"""For each part of the platform its revision, and the oldest one whose program may use the database then."""
 
 _logger = logging.getLogger("pequod.database")
 
@@ -76,7 +77,7 @@ def migrate(engine: Engine, schema: Schema) -> None:
             if before != scripts.get_current_head():
                 _logger.info("schema upgraded", extra={"from": before, "to": scripts.get_current_head()})
             return
-        oldest = _works_with(connection, schema)
+        oldest = _works_with(connection, schema, before)
         if oldest is None or not is_known(schema, oldest):
             raise SchemaTooNew(f"its schema {before} is newer than this program knows")
         _logger.warning("schema is newer, and made to work with this program", extra={"revision": before})
@@ -143,16 +144,17 @@ def _note(connection: Connection, scripts: ScriptDirectory, schema: Schema) -> N
     if revision is None:
         return
     oldest = str(getattr(scripts.get_revision(revision).module, "works_with", revision))
-    if _works_with(connection, schema) == oldest:
+    if _works_with(connection, schema, revision) == oldest:
         return
     _SCHEMAS.create(connection, checkfirst=True)
     connection.execute(_SCHEMAS.delete().where(_SCHEMAS.c.version_table == schema.version_table))
-    connection.execute(_SCHEMAS.insert().values(version_table=schema.version_table, works_with=oldest))
+    row = {"version_table": schema.version_table, "revision": revision, "works_with": oldest}
+    connection.execute(_SCHEMAS.insert().values(**row))
 
 
-def _works_with(connection: Connection, schema: Schema) -> str | None:
-    """None where no program has noted it yet."""
+def _works_with(connection: Connection, schema: Schema, revision: str) -> str | None:
+    """What is noted of that revision; None where nothing is."""
     if not inspect(connection).has_table(_SCHEMAS.name):
         return None
-    query = select(_SCHEMAS.c.works_with).where(_SCHEMAS.c.version_table == schema.version_table)
-    return connection.scalar(query)
+    mine = (_SCHEMAS.c.version_table == schema.version_table) & (_SCHEMAS.c.revision == revision)
+    return connection.scalar(select(_SCHEMAS.c.works_with).where(mine))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from obstore.exceptions import BaseError
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.common.errors import ServiceError
@@ -31,6 +32,10 @@ class Item:
     """Whose it is, where it is anybody's."""
     key: Any = None
     """By which its source knows it."""
+
+
+FAULTS = (UpkeepError, ServiceError, SettingsError, OSError, SQLAlchemyError, BaseError)
+"""What a place that is away, or is not as it must be, raises."""
 
 
 class Outcome(enum.StrEnum):
@@ -81,7 +86,7 @@ def collect(sources: Sequence[Source], is_real: bool, told: Callable[[Failure], 
     for source in sources:
         try:
             items += _collected(source, is_real)
-        except (UpkeepError, ServiceError, SettingsError, OSError, SQLAlchemyError) as error:
+        except FAULTS as error:
             failures.append(Failure(source.name, str(error)))
             told(failures[-1])
     return Collected(items, failures)

@@ -80,6 +80,6 @@ def kept(environ: Mapping[str, str]) -> Parts:
     return Parts(
         databases=(place,),
         folders=(Folder("jobs", settings.work / "jobs", lambda: files_of_jobs(settings.work)),),
-        layer=stored.layers()[-1],
+        layers=stored.layers(),
         blobs=BlobPart(content, place.name, DATASET_FILES.name),
     )

@@ -177,8 +177,8 @@ def test_the_internet_does_not_mean_the_cluster():
 
 
 def test_every_policy_takes_somebody_in(manifests):
-    workers = {NAME: "pequod-finetune-worker"}
+    workers, collection = {NAME: "pequod-finetune-worker"}, {NAME: "gc"}
     for policy in of_kind(manifests, "NetworkPolicy"):
         selector = policy["spec"]["podSelector"]
-        labels = [*(t["metadata"]["labels"] for t in pods(manifests).values()), workers]
+        labels = [*(t["metadata"]["labels"] for t in pods(manifests).values()), workers, collection]
         assert any(matches(selector, each) for each in labels), policy["metadata"]["name"]

@@ -148,6 +148,14 @@ def test_memory_is_asked_for_in_full_and_the_models_fit(manifests):
         assert budget + tmpfs + 2**29 <= limit, name
 
 
+def test_the_cache_keeps_to_less_than_its_volume_has(manifests):
+    for name in (*PRELOADED, "finetune"):
+        template = pods(manifests)[name]
+        (volume,) = [each for each in template["spec"]["volumes"] if each["name"] == "cache"]
+        limit = int(environment(manifests, server(template))["PEQUOD_CACHE_BYTES"])
+        assert 0 < limit < size(volume["emptyDir"]["sizeLimit"]), name
+
+
 def test_gpus_are_asked_for_by_the_gpu_component_alone(manifests):
     with_gpu = {
         name

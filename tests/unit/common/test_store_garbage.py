@@ -6,8 +6,10 @@ import time
 
 import obstore
 import pytest
+from prometheus_client import start_http_server
 
 from services.common.errors import Code, Reason
+from services.common.metrics import Metrics
 from services.common.store import ModelStore
 from services.common.store.cache import IN_USE_SECONDS, trim
 from services.common.store.disk import DiskLayer
@@ -253,6 +255,25 @@ async def test_a_store_trims_its_cache_when_it_fetches(tmp_path):
 def test_a_service_that_does_not_answer_is_named():
     with pytest.raises(UpkeepError, match=r"127\.0\.0\.1:1 does not say"):
         loaded(["127.0.0.1:1"])
+
+
+async def test_what_a_service_has_in_memory_stays(tmp_path):
+    """As its own metrics say, once it has let go of another version."""
+    place = Place(DiskLayer(tmp_path / "user", "user", writable=True), tmp_path)
+    for version in "123":
+        await place.publish(version)
+    metrics = Metrics("sampler")
+    metrics.model_loaded.labels("toy", "1").set(1)
+    metrics.model_loaded.labels("toy", "2").set(0)
+    server, thread = start_http_server(0, "127.0.0.1", metrics.registry)
+    try:
+        place.needs = loaded([f"127.0.0.1:{server.server_port}"])
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert list(place.needs) == [("toy", "1")]
+    assert place.run() == {"toy:2": Outcome.REMOVED}
 
 
 def build(folder):

@@ -61,6 +61,10 @@ class Site:
         }
         self.layer = ObjectLayer(store, "user", folder / "cache") if store else None
         self.layer = self.layer or DiskLayer(folder / "models", "user", writable=True)
+        shipped = write_files(folder / "made-words")
+        DiskLayer(folder / "shipped", "shipped", writable=True).publish(
+            shipped, manifest_of(shipped, "words", "4")
+        )
         self.content = open_content(self.environ["PEQUOD_DATASETS"], folder / "cache")
 
     def parts(self):
@@ -83,6 +87,8 @@ class Site:
             self.layer.publish(made, manifest_of(made, "mine", version, tenant="acme"))
         self.layer.set_alias("mine", "production", "1", None)
         self.layer.set_alias("mine", "gone", "", None)
+        # An alias of one's own for a model that is shipped, and nothing else of it.
+        self.layer.set_alias("words", "production", "4", None)
 
     def state(self):
         """Everything that a caller could ask for."""
@@ -111,7 +117,8 @@ class Site:
             for path in jobs.rglob("*")
             if path.is_file() and "/data/" not in str(path)
         }
-        return tables, data, models, self.layer.aliases("mine"), checkpoints
+        aliases = self.layer.aliases("mine"), self.layer.aliases("words")
+        return tables, data, models, aliases, checkpoints
 
 
 def add_dataset(database, content, folder, data, name="texts"):
@@ -140,6 +147,10 @@ def copied(site, archive):
     return save(site.parts(), archive, lambda text: None)[1]
 
 
+def archive_in(tmp_path, name="backup"):
+    return Archive(str(tmp_path / name), is_new=True)
+
+
 def there(site, like):
     site.dataset_id = like.dataset_id
     return site
@@ -154,10 +165,10 @@ def site(database_url, tmp_path):
 
 def test_what_is_put_back_elsewhere_is_the_same_to_the_byte(site, tmp_path):
     """From either database to SQLite."""
-    archive = Archive(str(tmp_path / "backup"))
+    archive = archive_in(tmp_path)
     contents = copied(site, archive)
     other = there(Site(tmp_path / "elsewhere"), site)
-    restore(contents, Archive(str(tmp_path / "backup")), other.parts(), False, lambda text: None)
+    restore(contents, archive_in(tmp_path), other.parts(), False, lambda text: None)
     assert other.state() == site.state()
     assert JobRecords(open_database(other.url)).get("acme", site.job.job_id) == site.job
     assert not (other.folder / "work/jobs/acme" / site.job.job_id / "data").exists(), "it can be had again"
@@ -165,10 +176,10 @@ def test_what_is_put_back_elsewhere_is_the_same_to_the_byte(site, tmp_path):
 
 def test_a_copy_of_sqlite_goes_into_postgresql(site, database_url, tmp_path):
     """From SQLite, by way of a copy, into either database."""
-    archive = Archive(str(tmp_path / "backup"))
+    archive = archive_in(tmp_path)
     other = there(Site(tmp_path / "small"), site)
     restore(copied(site, archive), archive, other.parts(), False, lambda text: None)
-    again = Archive(str(tmp_path / "again"))
+    again = archive_in(tmp_path, "again")
     before = site.state()
     shutil.rmtree(site.folder / "models")
     shutil.rmtree(site.folder / "work")
@@ -192,12 +203,12 @@ def test_object_stores_are_copied_and_hold_copies(tmp_path, monkeypatch):
 
 
 def test_the_second_copy_holds_only_what_is_new(site, tmp_path):
-    archive = Archive(str(tmp_path / "backup"))
+    archive = archive_in(tmp_path)
     first = copied(site, archive)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "backup/content").rglob("*")}
     made = write_files(site.folder / "made-3", 3)
     site.layer.publish(made, manifest_of(made, "mine", "3", tenant="acme"))
-    second = copied(site, Archive(str(tmp_path / "backup")))
+    second = copied(site, archive_in(tmp_path))
     files = {path for path in (tmp_path / "backup/content").rglob("*") if path.is_file()}
     assert {path: path.stat().st_mtime_ns for path in files & set(before)} == {
         path: before[path] for path in files & set(before)
@@ -223,13 +234,13 @@ def test_a_copy_made_while_others_write_is_of_one_moment(site, tmp_path):
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        copies = [copied(site, Archive(str(tmp_path / "backup"))) for _ in range(3)]
+        copies = [copied(site, archive_in(tmp_path)) for _ in range(3)]
     finally:
         stop.set()
         writer.join()
         database.close()
     other = Site(tmp_path / "elsewhere")
-    restore(copies[-1], Archive(str(tmp_path / "backup")), other.parts(), False, lambda text: None)
+    restore(copies[-1], archive_in(tmp_path), other.parts(), False, lambda text: None)
     found = open_database(other.url)
     for dataset in DatasetRecords(found, 0).page("acme", 10_000).datasets:
         for file in DatasetRecords(found, 0).files("acme", dataset.dataset_id)[1]:
@@ -255,7 +266,7 @@ def test_a_file_that_is_deleted_meanwhile_begins_it_anew(site, tmp_path, monkeyp
         return fetch(tenant, sha256)
 
     monkeypatch.setattr(parts.blobs.blobs, "fetch", deleted_first)
-    _, contents = save(parts, Archive(str(tmp_path / "backup")), told.append)
+    _, contents = save(parts, archive_in(tmp_path), told.append)
     assert [each.piece.size_bytes for each in contents.content] == [len(WORDS)]
     assert any("deleted meanwhile" in text for text in told)
     database.close()
@@ -265,7 +276,7 @@ def test_a_file_that_is_deleted_meanwhile_begins_it_anew(site, tmp_path, monkeyp
 def test_a_damaged_copy_is_refused_with_the_file_named_and_nothing_written(tmp_path, damage):
     site = Site(tmp_path / "here")
     site.fill()
-    contents = copied(site, Archive(str(tmp_path / "backup")))
+    contents = copied(site, archive_in(tmp_path))
     sha = hashlib.sha256(WORDS).hexdigest()
     file = tmp_path / "backup/content" / sha[:2] / sha
     file.chmod(0o600)
@@ -276,7 +287,7 @@ def test_a_damaged_copy_is_refused_with_the_file_named_and_nothing_written(tmp_p
     }[damage]()
     other = Site(tmp_path / "elsewhere")
     with pytest.raises(UpkeepError, match=rf"{sha} is (damaged|missing).*tenant acme's data sets"):
-        restore(contents, Archive(str(tmp_path / "backup")), other.parts(), False, lambda text: None)
+        restore(contents, archive_in(tmp_path), other.parts(), False, lambda text: None)
     assert list(other.folder.rglob("*.db")) == []
     assert other.layer.versions() == {}
 
@@ -284,11 +295,11 @@ def test_a_damaged_copy_is_refused_with_the_file_named_and_nothing_written(tmp_p
 def test_a_list_that_was_changed_is_refused(tmp_path):
     site = Site(tmp_path / "here")
     site.fill()
-    copied(site, Archive(str(tmp_path / "backup")))
+    copied(site, archive_in(tmp_path))
     (file,) = (tmp_path / "backup/backups").iterdir()
     file.write_text(file.read_text().replace("production", "pr0duction"))
     with pytest.raises(UpkeepError, match=r"backups/.*\.json is damaged"):
-        Archive(str(tmp_path / "backup")).contents()
+        archive_in(tmp_path).contents()
 
 
 def test_a_source_that_is_damaged_is_named(tmp_path):
@@ -296,12 +307,12 @@ def test_a_source_that_is_damaged_is_named(tmp_path):
     site.fill()
     (site.folder / "models/mine/2/weights.safetensors").write_bytes(b"?")
     with pytest.raises(UpkeepError, match=r"file weights\.safetensors of mine:2 cannot be copied"):
-        copied(site, Archive(str(tmp_path / "backup")))
-    assert Archive(str(tmp_path / "backup")).names() == []
+        copied(site, archive_in(tmp_path))
+    assert archive_in(tmp_path).names() == []
 
 
 def test_what_is_there_stays_unless_told(site, tmp_path):
-    archive = Archive(str(tmp_path / "backup"))
+    archive = archive_in(tmp_path)
     contents = copied(site, archive)
     before = site.state()
     database = open_database(site.url)
@@ -322,7 +333,7 @@ def test_a_copy_of_the_first_revision_is_upgraded_on_its_way_in(database_url, tm
         connection.execute(
             text(f"INSERT INTO blobs (tenant, sha256, size_bytes, touched_at) VALUES {values}")
         )
-    archive = Archive(str(tmp_path / "backup"))
+    archive = archive_in(tmp_path)
     copy = save_database(place, archive)
     assert (copy.revision, {rows.table for rows in copy.tables}) == ("0001", set(tables_of(SCHEMA, "0001")))
     with database.engine.begin() as connection:
@@ -337,7 +348,7 @@ def test_a_copy_of_the_first_revision_is_upgraded_on_its_way_in(database_url, tm
 def test_a_newer_copy_is_refused_before_anything_is_written(tmp_path):
     site = Site(tmp_path / "here")
     site.fill()
-    archive = Archive(str(tmp_path / "backup"))
+    archive = archive_in(tmp_path)
     contents = copied(site, archive)
     newer = contents.databases[0].model_copy(update={"revision": "9999"})
     other = Site(tmp_path / "elsewhere")
@@ -376,7 +387,10 @@ def test_the_commands_copy_keys_and_usage_too(tmp_path, monkeypatch):
     assert key[:3] == "pq_"
     refused = run("restore", target, code=1)
     assert "--replace" in refused.stderr
+    (tmp_path / "empty").mkdir()
     assert "has no backup" in run("verify", str(tmp_path / "empty"), code=1).stderr
+    assert "is no folder" in run("verify", str(tmp_path / "misspelt"), code=1).stderr
+    assert not (tmp_path / "misspelt").exists()
 
 
 def set_all(monkeypatch, site):

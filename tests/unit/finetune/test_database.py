@@ -116,10 +116,15 @@ def test_times_keep_their_microseconds(database):
     assert database.read(lambda c: c.scalar(late))
 
 
+def differences(connection, **options):
+    """Between the tables that there are and those that queries use; the note of all schemas is nobody's."""
+    options["include_name"] = lambda name, kind, parents: name != "pequod_schemas"
+    return compare_metadata(MigrationContext.configure(connection, opts=options), METADATA)
+
+
 def test_migrations_make_the_tables_that_queries_use(database):
     with database.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, METADATA) == []
+        assert differences(connection, compare_type=True) == []
 
 
 def test_opening_again_changes_nothing(database, database_url):
@@ -143,7 +148,7 @@ def test_an_older_schema_is_upgraded_and_keeps_its_rows(database, database_url):
     assert again.read(size) == 3
     assert again.read(lambda connection: connection.scalar(select(func.count()).select_from(JOBS))) == 0
     with again.engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+        assert differences(connection) == []
     again.close()
 
 

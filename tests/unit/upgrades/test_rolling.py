@@ -40,7 +40,8 @@ VALUES ('acme', :id, 'old', 'text', 'ready', 'skip', '{}', '', '', 3, 0, '', 100
 _JOB = """
 INSERT INTO jobs (tenant, job_id, spec, recipe, priority, executor, accelerators, request_sha256, state, step,
     remaining_seconds, metrics, best_checkpoint_id, promoted_checkpoint_id, model, dataset_digest,
-    base_version, attempts, vain_attempts, last_event, created_at, cancel_requested, pause_requested, epoch, handle)
+    base_version, attempts, vain_attempts, last_event, created_at, cancel_requested, pause_requested,
+    epoch, handle)
 VALUES ('acme', :id, :spec, 'ngram', 0, 'local', 0, '', 'queued', 0,
     0.0, '{}', '', '', '', '', '',
     0, 0, 0, 1000, FALSE, FALSE, 0, '')

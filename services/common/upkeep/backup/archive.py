@@ -27,12 +27,15 @@ _SMALL = 32 * 2**20
 class Archive:
     """Blocking. Methods raise UpkeepError, naming the file, for what is damaged or cannot be reached."""
 
-    def __init__(self, place: str) -> None:
-        """A folder is made where there is none, for nobody else to read: keys are among what it holds."""
+    def __init__(self, place: str, is_new: bool = False) -> None:
+        """``is_new``: a folder is made where there is none, for nobody else to read: it holds keys."""
         self.place = place
         if "://" not in place:
             folder = Path(place).resolve()
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if is_new:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            elif not folder.is_dir():
+                raise UpkeepError(f"{place} is no folder")
             place = folder.as_uri()
         with self._answering(place):
             self._store = open_object_store(place)

@@ -56,6 +56,6 @@ class Parts:
 
     databases: Sequence[Place] = ()
     folders: Sequence[Folder] = ()
-    layer: Layer | None = None
-    """The writable one of the store."""
+    layers: Sequence[Layer] = ()
+    """Of the store. What is in the last one, the user's, is copied; it may name what is in the others."""
     blobs: BlobPart | None = None

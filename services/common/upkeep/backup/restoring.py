@@ -45,8 +45,8 @@ def restore(contents: Contents, archive: Archive, parts: Parts, replace: bool, t
     if parts.blobs:
         _put_content(contents.content, parts.blobs.blobs, archive)
     told("models")
-    if parts.layer:
-        _put_models(contents, parts.layer, archive)
+    if parts.layers:
+        _put_models(contents, parts.layers[-1], archive)
     told("files")
     _put_files(contents.files, parts.folders, archive)
     told("databases")
@@ -74,7 +74,7 @@ def _check_empty(parts: Parts) -> None:
     advice = "--replace restores all the same"
     for place in parts.databases:
         check_room(place)
-    if parts.layer and (names := sorted(parts.layer.versions())):
+    if parts.layers and (names := sorted(parts.layers[-1].versions())):
         raise UpkeepError(f"the store holds models already, {names[0]} for one; {advice}")
     if parts.blobs and next(parts.blobs.blobs.kept(), None) is not None:
         raise UpkeepError(f"there are files of data sets already; {advice}")

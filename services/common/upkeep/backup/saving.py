@@ -60,7 +60,7 @@ def _saved(parts: Parts, archive: Archive, told: Told) -> Contents:
     told("data sets")
     content = _content(parts.blobs, databases, archive) if parts.blobs else []
     told("models")
-    aliases, versions = _models(parts.layer, archive) if parts.layer else ({}, [])
+    aliases, versions = _models(parts.layers, archive) if parts.layers else ({}, [])
     told("files")
     files = [file for folder in parts.folders for file in _files(folder, archive)]
     return Contents(
@@ -94,9 +94,11 @@ def _content(part: BlobPart, databases: Sequence[DatabaseCopy], archive: Archive
     return found
 
 
-def _models(layer: Layer, archive: Archive) -> tuple[dict[str, dict[str, str]], list[VersionCopy]]:
-    """Aliases first: what they name is published before they do."""
-    aliases = {name: named for name in layer.versions() if (named := layer.aliases(name))}
+def _models(layers: Sequence[Layer], archive: Archive) -> tuple[dict[str, dict[str, str]], list[VersionCopy]]:
+    """Of the last layer. Aliases first: what they name is published before they do."""
+    layer = layers[-1]
+    names = sorted({name for each in layers for name in each.versions()})
+    aliases = {name: named for name in names if (named := layer.aliases(name))}
     copies = [
         copy
         for name, versions in sorted(layer.versions().items())
