@@ -24,26 +24,21 @@ def run(cluster: Cluster, scale: str) -> Result:
     jobs.create()
     with Load(cluster) as load:
         load.wait_for(100)
-        calm = len(load.outcomes)
-        gone = time.monotonic()
+        gone = load.now()
         cluster.database.stop()
         time.sleep(SECONDS[scale])
         load.wait_for(CALLS_AWAY)
         cluster.database.start()
-        back = time.monotonic()
-        first = cluster.wait_for(
-            lambda: _asked_again(load, back), "a call that needs the database is answered"
-        )
+        back = load.now()
+        first = cluster.wait_for(lambda: _asked_again(load, back), "what needs the database is answered")
         load.wait_for(100)
     needless = [each for each in load.failed if not each.kind.needs_database]
-    unreasoned = [each for each in load.failed if not each.reason and each.kind.needs_database]
-    during = [each for each in load.outcomes[calm:] if each.began < back]
+    unreasoned = [each for each in load.failed if each.kind.needs_database and not each.reason]
+    others = [each for each in load.outcomes if gone <= each.began < back and not each.kind.needs_database]
     result.figure("away, s", back - gone)
-    result.figure(
-        "calls meanwhile that need no database", sum(not each.kind.needs_database for each in during)
-    )
+    result.figure("calls meanwhile that need no database", len(others))
     result.figure("of these failed", len(needless))
-    result.figure("slowest of these, s", max(each.seconds for each in during if not each.kind.needs_database))
+    result.figure("slowest of these, s", max(each.seconds for each in others))
     result.figure("calls that need it, refused with a reason", sum(bool(each.reason) for each in load.failed))
     result.figure("first answer after its return, s", first)
     result.rule(not needless, f"what needs no database goes on: {told(needless)}")
