@@ -41,6 +41,11 @@ class Outcome:
         return self.call.verdict.reason
 
     @property
+    def late(self) -> bool:
+        """Its deadline passed."""
+        return self.call.kind is core.Kind.LATE
+
+    @property
     def began(self) -> float:
         """When it did."""
         return self.call.began
@@ -71,14 +76,21 @@ class Outcome:
 class Load:
     """While the block runs, ``callers`` call through Envoy, each one call of KINDS after the other.
 
-    ``pause``: seconds between a caller's calls; ``timeout``: the deadline of each call.
+    ``pause``: seconds between a caller's calls; ``timeout``: the deadline of each call;
+    ``key`` in place of the cluster's own.
     """
 
     def __init__(
-        self, cluster: Cluster, callers: int = 8, pause: float = 0.05, timeout: float = 30.0
+        self,
+        cluster: Cluster,
+        callers: int = 8,
+        pause: float = 0.05,
+        timeout: float = 30.0,
+        key: str = "",
     ) -> None:
         self.outcomes: list[Outcome] = []
         self._cluster, self._callers, self._pause, self._timeout = cluster, callers, pause, timeout
+        self._key = key or cluster.key
         self._record, self._known = core.Record(), Known()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
@@ -127,7 +139,7 @@ class Load:
             await asyncio.sleep(self._pause)
 
     def _call_of(self, kind: Kind, channel: grpc.aio.Channel) -> Call:
-        given = {"timeout": self._timeout, "metadata": (("authorization", f"Bearer {self._cluster.key}"),)}
+        given = {"timeout": self._timeout, "metadata": (("authorization", f"Bearer {self._key}"),)}
 
         async def call(_: core.Marks) -> None:
             answer = await kind.ask(channel, given)
