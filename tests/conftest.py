@@ -8,7 +8,7 @@ from hypothesis import settings
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
-LONG = ("e2e", "recipes", "finetune")
+LONG = ("distributed", "e2e", "recipes", "finetune")
 """Folders whose files take minutes, the longest first."""
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
 import tempfile
@@ -38,6 +39,7 @@ def main() -> int:
             result = RUNS[arguments.run].run(cluster, "long" if arguments.long else "short")
     except (NoServer, Unavailable, pytest.skip.Exception) as reason:
         sys.stderr.write(f"cannot be run here: {reason}\n")
+        shutil.rmtree(folder)
         return SKIPPED
     except NotReady as error:
         sys.stderr.write(f"{error}\nlogs: {folder}\n")
@@ -45,7 +47,9 @@ def main() -> int:
     sys.stdout.write(f"{result}\n")
     if result.broken:
         sys.stderr.write(f"logs: {folder}\n")
-    return bool(result.broken)
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 def _arguments() -> argparse.Namespace:

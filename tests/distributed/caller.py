@@ -90,3 +90,13 @@ class Caller:
         except grpc.RpcError as error:
             return from_rpc_error(error)
         return None
+
+
+def told_by_gateways(cluster: Cluster, key: str) -> list[str]:
+    """For each gateway OK, or the reason for which it refuses a call with ``key``."""
+    said = []
+    for gateway in cluster.gateways:
+        with Caller(cluster, gateway, key) as caller:
+            refused = caller.refusal_to_count()
+        said.append("OK" if refused is None else refused.reason)
+    return said

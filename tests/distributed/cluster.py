@@ -38,7 +38,7 @@ SMALL = {
 }
 """Fewer models, for a start in less time."""
 JOBS = {"PEQUOD_FINETUNE_JOB_THREADS": "1", "PEQUOD_FINETUNE_NICE": "0"}
-_LIMITS = {"requests_per_minute": 1_000_000, "concurrent": 1000, "tokens_per_minute": 1_000_000_000}
+LIMITS = {"requests_per_minute": 1_000_000, "concurrent": 1000, "tokens_per_minute": 1_000_000_000}
 
 
 @dataclass
@@ -168,7 +168,7 @@ def _assembled(folder: Path, variables: Mapping[str, str], stack: contextlib.Exi
     stack.callback(link.close)
     (folder / "shared").mkdir(parents=True)
     keys = Keys(folder / "shared")
-    key = keys.add("load", limits=_LIMITS)
+    key = keys.add("load", limits=LIMITS)
     doors = [
         Door(host, ports["gateway"], ports["gateway-http"], ports["gateway-admin"])
         for host in MACHINES.values()

@@ -34,7 +34,7 @@ class Trainees:
         sent = requests_of(start_of(FILES), b"".join(FILES.values()))
         self._dataset_id = datasets.UploadDataset(sent, **self._with).dataset.dataset_id
 
-    def create(self, steps: int = 100) -> str:
+    def create(self, steps: int = 40) -> str:
         """Create one that trains a tiny language model, by a request that may be repeated."""
         name = f"tiny-{len(self.accepted)}"
         spec = v1.JobSpec(
@@ -46,7 +46,7 @@ class Trainees:
         self.accepted.append(job_id)
         return str(job_id)
 
-    def ends(self, seconds: float = 300.0) -> dict[str, v1.Job]:
+    def ends(self, seconds: float = 600.0) -> dict[str, v1.Job]:
         """Every accepted job once it has ended. Raises TimeoutError naming those that have not."""
         until, found = time.monotonic() + seconds, dict[str, v1.Job]()
         while missing := [each for each in self.accepted if each not in found]:

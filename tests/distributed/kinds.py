@@ -24,7 +24,6 @@ class Kind:
 
     name: str
     service: str
-    method: str
     share: int
     ask: Ask
     needs_database: bool = False
@@ -81,10 +80,10 @@ async def _jobs(channel: grpc.aio.Channel, with_: dict[str, Any]) -> None:
 
 
 KINDS = (
-    Kind("text", "sampler", "pequod.sampler.v1.SamplerService/Generate", 8, _text),
-    Kind("stream", "sampler", "pequod.sampler.v1.SamplerService/GenerateStream", 3, _written),
-    Kind("tokens", "tokenizer", "pequod.tokenizer.v1.TokenizerService/Tokenize", 8, _tokens),
-    Kind("face", "gan", "pequod.gan.v1.GanService/Sample", 2, _face),
-    Kind("image", "diffusion", "pequod.diffusion.v1.DiffusionService/Generate", 1, _image),
-    Kind("jobs", "finetune", "pequod.finetune.v1.FineTuneService/ListJobs", 2, _jobs, needs_database=True),
+    Kind("text", "sampler", 8, _text),
+    Kind("stream", "sampler", 3, _written),
+    Kind("tokens", "tokenizer", 8, _tokens),
+    Kind("face", "gan", 2, _face),
+    Kind("image", "diffusion", 1, _image),
+    Kind("jobs", "finetune", 2, _jobs, needs_database=True),
 )

@@ -3,41 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
 import grpc
 import grpc.aio
 
-from pequod_client.errors import from_rpc_error
 from tests.distributed.cluster import Cluster
 from tests.distributed.kinds import KINDS, Kind
-
-WRONG = "WRONG_ANSWER"
-"""In place of a code: answered, but not as the first time."""
+from tests.load.calls.known import Known
+from tests.load.core import outcome as core
+from tests.load.core.callers import Call, made
+from tests.load.core.judging import WrongPayload
+from tests.load.core.schedule import chosen
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One call. Times by ``time.monotonic``; ``code`` is OK, a status, or WRONG_ANSWER."""
+    """One call, and which kind it was of. Times are by ``Load.now``."""
 
     kind: Kind
-    began: float
-    ended: float
-    code: str
-    reason: str = ""
-    message: str = ""
+    call: core.Outcome
 
     @property
     def ok(self) -> bool:
         """Answered, and rightly."""
-        return self.code == "OK"
+        return self.call.kind is core.Kind.OK
+
+    @property
+    def reason(self) -> str:
+        """The cause that it was told, by its name; empty without one."""
+        return self.call.verdict.reason
+
+    @property
+    def late(self) -> bool:
+        """Its deadline passed."""
+        return self.call.kind is core.Kind.LATE
+
+    @property
+    def began(self) -> float:
+        """When it did."""
+        return self.call.began
+
+    @property
+    def seconds(self) -> float:
+        """From the caller's first byte to its last."""
+        return self.call.latency
 
     @property
     def cut_off(self) -> bool:
@@ -45,22 +61,23 @@ class Outcome:
 
         A stream that had begun ends with a reset: Envoy's word for it, which grpc takes for INTERNAL.
         """
-        return self.code == "UNAVAILABLE" or (self.code == "INTERNAL" and "RST_STREAM" in self.message)
-
-    @property
-    def seconds(self) -> float:
-        """From the caller's first byte to its last."""
-        return self.ended - self.began
+        told = self.call.verdict
+        return told.code == "UNAVAILABLE" or (told.code == "INTERNAL" and "RST_STREAM" in told.detail)
 
     def during(self, since: float, until: float) -> bool:
         """Whether it was under way at some time between the two."""
-        return self.began <= until and self.ended >= since
+        return self.call.began <= until and self.call.ended >= since
+
+    def __str__(self) -> str:
+        told = self.call.verdict
+        return f"{told.kind} {told.code} {told.reason} ({self.kind.name}): {told.detail}"
 
 
 class Load:
-    """While the block runs, ``callers`` call through Envoy one call after the other, each in turn of KINDS.
+    """While the block runs, ``callers`` call through Envoy, each one call of KINDS after the other.
 
-    ``pause``: seconds between a caller's calls; ``timeout``: the deadline of each call.
+    ``pause``: seconds between a caller's calls; ``timeout``: the deadline of each call;
+    ``key`` in place of the cluster's own.
     """
 
     def __init__(
@@ -69,12 +86,12 @@ class Load:
         callers: int = 8,
         pause: float = 0.05,
         timeout: float = 30.0,
-        kinds: Sequence[Kind] = KINDS,
+        key: str = "",
     ) -> None:
         self.outcomes: list[Outcome] = []
         self._cluster, self._callers, self._pause, self._timeout = cluster, callers, pause, timeout
-        self._kinds = kinds
-        self._answers: dict[str, bytes] = {}
+        self._key = key or cluster.key
+        self._record, self._known = core.Record(), Known()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
@@ -101,39 +118,44 @@ class Load:
                 raise TimeoutError(f"{len(self.outcomes)} of {enough} calls have ended")
             time.sleep(0.05)
 
+    def now(self) -> float:
+        """Seconds since the load was made."""
+        return self._record.now()
+
     async def _run(self) -> None:
         target = f"localhost:{self._cluster.envoy.public}"
         credentials = grpc.ssl_channel_credentials(self._cluster.envoy.authorities)
         async with grpc.aio.secure_channel(target, credentials) as channel:
-            await asyncio.gather(*[self._call(channel, number) for number in range(self._callers)])
+            calls = {kind.name: self._call_of(kind, channel) for kind in KINDS}
+            await asyncio.gather(*[self._caller(calls, number) for number in range(self._callers)])
 
-    async def _call(self, channel: grpc.aio.Channel, seed: int) -> None:
-        for kind in _shuffled(self._kinds, seed):
+    async def _caller(self, calls: Mapping[str, Call], number: int) -> None:
+        mix = {kind.name: kind.share for kind in KINDS}
+        for name in chosen(mix, random.Random(number)):
             if self._stop.is_set():
                 return
-            self.outcomes.append(await self._outcome(channel, kind))
+            call = await made(self._record, name, calls[name], self.now())
+            self.outcomes.append(Outcome(_KINDS[name], call))
             await asyncio.sleep(self._pause)
 
-    async def _outcome(self, channel: grpc.aio.Channel, kind: Kind) -> Outcome:
-        given = {"timeout": self._timeout, "metadata": (("authorization", f"Bearer {self._cluster.key}"),)}
-        began = time.monotonic()
-        try:
+    def _call_of(self, kind: Kind, channel: grpc.aio.Channel) -> Call:
+        given = {"timeout": self._timeout, "metadata": (("authorization", f"Bearer {self._key}"),)}
+
+        async def call(_: core.Marks) -> None:
             answer = await kind.ask(channel, given)
-        except grpc.aio.AioRpcError as raised:
-            error = from_rpc_error(raised)
-            return Outcome(kind, began, time.monotonic(), error.code.name, error.reason, error.message)
-        right = answer is None or answer == self._answers.setdefault(kind.name, answer)
-        return Outcome(kind, began, time.monotonic(), "OK" if right and answer != b"" else WRONG)
+            if answer is None:
+                return
+            if not answer:
+                raise WrongPayload("nothing")
+            self._known.same(kind.name, answer)
+
+        return call
 
 
-def _shuffled(kinds: Sequence[Kind], seed: int) -> Iterator[Kind]:
-    """Each kind as often as its share says, in a random order, for ever."""
-    deck, dice = [kind for kind in kinds for _ in range(kind.share)], random.Random(seed)
-    for _ in itertools.count():
-        yield from dice.sample(deck, len(deck))
+_KINDS = {kind.name: kind for kind in KINDS}
 
 
 def told(outcomes: Sequence[Outcome]) -> str:
     """How many of which code, reason and kind: for messages."""
-    counts = Counter(f"{each.code} {each.reason} ({each.kind.name}): {each.message}" for each in outcomes)
+    counts = Counter(map(str, outcomes))
     return "; ".join(f"{count} x {what}" for what, count in counts.most_common(8)) or "none"

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
@@ -44,6 +45,22 @@ class Server:
     def stop(self, mode: str = "immediate") -> None:
         """As ``pg_ctl`` does: "fast" ends sessions in order, "immediate" drops them."""
         self._control("-m", mode, "stop")
+
+    def freeze(self) -> None:
+        """It stands still: connections stay open, and nothing is answered."""
+        first = self._first()
+        first.suspend()  # before its children are counted, so that there are no more of them
+        for process in first.children(recursive=True):
+            process.suspend()
+
+    def thaw(self) -> None:
+        """It goes on where it stood still."""
+        first = self._first()
+        for process in (*first.children(recursive=True), first):
+            process.resume()
+
+    def _first(self) -> psutil.Process:
+        return psutil.Process(int((self._folder / "data/postmaster.pid").read_text().split()[0]))
 
     def _control(self, *arguments: object) -> None:
         _run(self._user, self._binaries / "pg_ctl", "-D", self._folder / "data", *arguments)

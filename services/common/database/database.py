@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from services.common.database.clock import now
 from services.common.database.engines import make_engine
@@ -109,7 +110,7 @@ class Database:
         while True:
             try:
                 return attempt()
-            except _CommitLost as error:
+            except (_CommitLost, NoConnectionFree) as error:
                 raise _unreachable(error) from error
             except DBAPIError as error:
                 if _is_full(error):

@@ -16,6 +16,8 @@ _BUSY_SECONDS = 5.0
 _CONNECTIONS = 8
 """Connections of one process; more wait for one."""
 _CONNECT_SECONDS = 5
+_POOL_SECONDS = 15
+"""How long is waited for a connection that others have: where none comes back, nobody answers them."""
 
 
 def make_engine(url: str) -> Engine:
@@ -37,6 +39,7 @@ def _sqlite(url: URL) -> Engine:
         url.set(drivername="sqlite+pysqlite"),
         pool_size=_CONNECTIONS,
         max_overflow=0,
+        pool_timeout=_POOL_SECONDS,
         connect_args={"timeout": _BUSY_SECONDS},
         hide_parameters=True,  # an error tells of the statement, not of the webhook's secret in it
     )
@@ -50,6 +53,7 @@ def _postgresql(url: URL) -> Engine:
         url.set(drivername="postgresql+psycopg"),
         pool_size=_CONNECTIONS,
         max_overflow=0,
+        pool_timeout=_POOL_SECONDS,
         pool_pre_ping=True,
         hide_parameters=True,
         # Dead peers are noticed in half a minute, and a session that was forgotten holds no locks for ever.

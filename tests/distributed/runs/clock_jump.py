@@ -6,8 +6,8 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.distributed.caller import Caller
-from tests.distributed.cluster import MACHINES, Cluster
+from tests.distributed.caller import told_by_gateways
+from tests.distributed.cluster import Cluster
 from tests.distributed.jobs import Trainees
 from tests.distributed.load import Load, told
 from tests.distributed.result import Result, Unavailable
@@ -32,22 +32,20 @@ def run(cluster: Cluster, scale: str) -> Result:
     limited = cluster.keys.add("limited", limits={"requests_per_minute": _PER_MINUTE})
     jobs = Trainees(cluster)
     with Load(cluster) as load:
-        cluster.wait_for(
-            lambda: _told(cluster, 1, passing) == _told(cluster, 2, passing) == "OK", "keys are read"
-        )
+        cluster.wait_for(lambda: set(told_by_gateways(cluster, passing)) == {"OK"}, "the new keys are known")
         jobs.create()
         jobs.create()
         load.wait_for(100)
         clock.write_text(str(_TWO_DAYS))
         load.wait_for(200)
-        ahead = [_told(cluster, machine, passing) for machine in MACHINES]
-        let_in = [_told(cluster, machine, limited) for machine in MACHINES for _ in range(_PER_MINUTE)].count(
-            "OK"
-        )
+        ahead = told_by_gateways(cluster, passing)
+        began = load.now()
+        let_in = sum(told_by_gateways(cluster, limited).count("OK") for _ in range(_PER_MINUTE))
+        refilled = (load.now() - began) * _PER_MINUTE / 60
         lost = jobs.lost()
         clock.write_text("0")
         load.wait_for(200)
-        back = _told_by_both(cluster, passing)
+        back = told_by_gateways(cluster, passing)
     again = [job_id for job_id in jobs.accepted if jobs.job(job_id).attempts > 1]
     jobs.close()
     result.figure("calls", len(load.outcomes))
@@ -57,11 +55,11 @@ def run(cluster: Cluster, scale: str) -> Result:
     result.figure(f"let in of {2 * _PER_MINUTE} calls of a key with {_PER_MINUTE} a minute", let_in)
     result.figure("jobs, started more than once", f"{len(jobs.accepted)}, {len(again)}")
     result.rule(not load.failed, f"no call fails: {told(load.failed)}")
-    result.rule(
-        ahead == ["KEY_EXPIRED", "OK"] and back == ["OK", "OK"], "expiry is by the gateway's own clock"
-    )
-    # What refills while they are made, and a slice for each gateway.
-    result.rule(_PER_MINUTE - 6 <= let_in <= _PER_MINUTE + 20, f"limits go by the database's clock: {let_in}")
+    by_own = ahead == ["KEY_EXPIRED", "OK"] and back == ["OK", "OK"]
+    result.rule(by_own, f"keys expire by the gateway's own clock: {ahead}, {back}")
+    # What one gateway holds unused is missing, what came while it asked is overdrawn: a slice each.
+    is_held = _PER_MINUTE - 6 <= let_in <= _PER_MINUTE + refilled + 6
+    result.rule(is_held, f"limits go by the database's clock: {let_in}, {refilled:.1f} refilled meanwhile")
     result.rule(not lost and not again, f"leases go by the database's clock: {lost} {again}")
     for process in jumping:
         process.restart()
@@ -78,14 +76,3 @@ def _faked(folder: Path, clock: Path) -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError) as error:
         raise Unavailable(f"no clock to jump with: {error}") from None
     return {"LD_PRELOAD": str(library), "JUMPING_CLOCK": str(clock)}
-
-
-def _told_by_both(cluster: Cluster, key: str) -> list[str]:
-    return [_told(cluster, machine, key) for machine in MACHINES]
-
-
-def _told(cluster: Cluster, machine: int, key: str) -> str:
-    """OK, or the reason for which a machine's gateway refuses a call with ``key``."""
-    with Caller(cluster, cluster[f"gateway-{machine}"], key) as caller:
-        refused = caller.refusal_to_count()
-    return "OK" if refused is None else refused.reason

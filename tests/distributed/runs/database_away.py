@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+import uuid
+from collections.abc import Callable
 
 from gateway.database import DatabaseSettings
 from gateway.usage.ledger import FLUSH_SECONDS
 from gateway.usage.store import Asked, UsageStore
-from tests.distributed.cluster import Cluster
+from tests.distributed.caller import told_by_gateways
+from tests.distributed.cluster import LIMITS, Cluster
 from tests.distributed.jobs import Trainees
-from tests.distributed.kinds import KINDS
 from tests.distributed.load import Load, told
 from tests.distributed.result import Result
 
@@ -18,61 +20,97 @@ CALLS_AWAY = 100
 
 
 def run(cluster: Cluster, scale: str) -> Result:
-    """Sessions are dropped in the middle of their work, and nobody answers for a while."""
+    """First sessions are dropped in the middle of their work and new ones refused, then nobody answers."""
     result = Result("database-away")
     jobs = Trainees(cluster)
     jobs.create()
-    with Load(cluster) as load:
+    counted = _Counted(cluster)
+    database = cluster.database
+    with Load(cluster, key=counted.key) as load:
         load.wait_for(100)
-        calm = len(load.outcomes)
-        gone = time.monotonic()
-        cluster.database.stop()
-        time.sleep(SECONDS[scale])
-        load.wait_for(CALLS_AWAY)
-        cluster.database.start()
-        back = time.monotonic()
-        first = cluster.wait_for(
-            lambda: _asked_again(load, back), "a call that needs the database is answered"
-        )
+        _while(cluster, load, "stopped", (database.stop, database.start), SECONDS[scale], result)
+        _while(cluster, load, "silent", (database.freeze, database.thaw), SECONDS[scale], result)
         load.wait_for(100)
     needless = [each for each in load.failed if not each.kind.needs_database]
-    unreasoned = [each for each in load.failed if not each.reason and each.kind.needs_database]
-    during = [each for each in load.outcomes[calm:] if each.began < back]
-    result.figure("away, s", back - gone)
-    result.figure(
-        "calls meanwhile that need no database", sum(not each.kind.needs_database for each in during)
-    )
-    result.figure("of these failed", len(needless))
-    result.figure("slowest of these, s", max(each.seconds for each in during if not each.kind.needs_database))
-    result.figure("calls that need it, refused with a reason", sum(bool(each.reason) for each in load.failed))
-    result.figure("first answer after its return, s", first)
+    # To one that says nothing calls go until their deadline.
+    untold = [each for each in load.failed if each.kind.needs_database and not (each.reason or each.late)]
+    result.figure("calls", len(load.outcomes))
+    result.figure("failed that need no database", len(needless))
+    result.figure("failed that need it, without a reason", len(untold))
     result.rule(not needless, f"what needs no database goes on: {told(needless)}")
-    result.rule(not unreasoned, f"what needs it is refused with a reason: {told(unreasoned)}")
+    result.rule(not untold, f"what needs it is refused with a reason: {told(untold)}")
     lost = jobs.lost()
     jobs.close()
+    result.figure("jobs lost", len(lost))
     result.rule(not lost, f"no job is lost: {lost}")
-    _settle_usage(cluster, load, result)
+    made, found = counted.calls(len(load.outcomes))
+    result.figure("calls made, calls in the usage", f"{made}, {found}")
+    result.rule(made == found, f"usage counts every call once: {found} of {made}")
     return result
+
+
+def _while(
+    cluster: Cluster,
+    load: Load,
+    how: str,
+    deeds: tuple[Callable[[], None], Callable[[], None]],
+    seconds: float,
+    result: Result,
+) -> None:
+    """Take the database away by the first of ``deeds`` and bring it back by the second."""
+    away, back = deeds
+    since = load.now()
+    away()
+    try:
+        time.sleep(seconds)
+        load.wait_for(CALLS_AWAY)
+    finally:
+        back()
+    until = load.now()
+    first = cluster.wait_for(lambda: _asked_again(load, until), "what needs the database is answered")
+    during = [each for each in load.outcomes if since <= each.began < until]
+    needing = [each for each in during if each.kind.needs_database]
+    others = [each for each in during if not each.kind.needs_database]
+    result.figure(f"{how} for, s", until - since)
+    result.figure(f"{how}: calls that need no database", len(others))
+    result.figure(f"{how}: slowest of these, s", max(each.seconds for each in others))
+    result.figure(f"{how}: calls that need it, failed", f"{len(needing)}, {sum(not e.ok for e in needing)}")
+    result.figure(f"{how}: first answer after its return, s", first)
 
 
 def _asked_again(load: Load, since: float) -> bool:
     return any(each.ok and each.kind.needs_database and each.began >= since for each in list(load.outcomes))
 
 
-def _settle_usage(cluster: Cluster, load: Load, result: Result) -> None:
-    """Every call that reached a gateway is in the database in the end, once."""
-    time.sleep(FLUSH_SECONDS)
-    made, methods = len(load.outcomes), {kind.method for kind in KINDS}
-    database = DatabaseSettings(cluster.databases["gateway"]).open()
-    assert database is not None
+class _Counted:
+    """A key of its own, whose calls are all in the usage in the end."""
 
-    def counted() -> int:
-        rows = UsageStore(database).sums(Asked(("key", "method")))
-        return sum(row["calls"] for row in rows if row["method"] in methods)
+    def __init__(self, cluster: Cluster) -> None:
+        """Returns once both gateways know the key."""
+        self._cluster, self._name = cluster, f"counted-{uuid.uuid4().hex[:12]}"
+        self.key = cluster.keys.add(self._name, limits=LIMITS)
+        self._asked = 0
+        cluster.wait_for(self._is_known, "a new key is known to both gateways")
 
-    try:
-        cluster.wait_for(lambda: counted() >= made, f"usage of {made} calls is written")
-        result.figure("calls made, calls in the usage", f"{made}, {counted()}")
-        result.rule(counted() == made, f"usage counts every call once: {counted()} of {made}")
-    finally:
-        database.close()
+    def calls(self, made: int) -> tuple[int, int]:
+        """How many were made with the key, ``made`` by the load; how many the database has of them."""
+        made += self._asked
+        database = DatabaseSettings(self._cluster.databases["gateway"]).open()
+        assert database is not None
+        usage = UsageStore(database)
+
+        def found() -> int:
+            rows = usage.sums(Asked(("key",)))
+            return sum(int(row["calls"]) for row in rows if row["key"] == self._name)
+
+        try:
+            self._cluster.wait_for(lambda: found() >= made, f"usage of {made} calls is written")
+            time.sleep(2 * FLUSH_SECONDS)  # what should not be there would come now
+            return made, found()
+        finally:
+            database.close()
+
+    def _is_known(self) -> bool:
+        told = told_by_gateways(self._cluster, self.key)
+        self._asked += told.count("OK")
+        return set(told) == {"OK"}

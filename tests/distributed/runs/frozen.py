@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from tests.distributed.cluster import Cluster
 from tests.distributed.load import Load, told
 from tests.distributed.process import Process
 from tests.distributed.result import Result
-
-_NOTICED_SECONDS = 4.0
-"""Envoy asks every two seconds and waits one for the answer; and one for a machine that is busy."""
 
 
 def run(cluster: Cluster, scale: str) -> Result:
@@ -21,12 +16,11 @@ def run(cluster: Cluster, scale: str) -> Result:
         for name in ("sampler-1", "tokenizer-2")[: 1 if scale == "short" else 2]:
             _freeze(cluster, load, cluster[name], result)
             result.rule(not load.failed, f"no call fails while {name} is frozen: {told(load.failed)}")
-        before, frozen_at = set(load.failed), time.monotonic()
-        _freeze(cluster, load, cluster["gateway-1"], result)
+        before = len(load.failed)
+        noticed = _freeze(cluster, load, cluster["gateway-1"], result)
         load.wait_for(100)
-    lost = [each for each in load.failed if each not in before]
-    # Envoy needs some seconds to notice; what it sent there until then is on the frozen gateway, too.
-    noticed = frozen_at + _NOTICED_SECONDS
+    lost = load.failed[before:]
+    # What Envoy sent there before it noticed is on the frozen gateway, too.
     strangers = [each for each in lost if not each.cut_off or each.began > noticed]
     result.figure("calls", len(load.outcomes))
     result.figure("failed, while a gateway was frozen", len(lost))
@@ -34,17 +28,20 @@ def run(cluster: Cluster, scale: str) -> Result:
     return result
 
 
-def _freeze(cluster: Cluster, load: Load, process: Process, result: Result) -> None:
+def _freeze(cluster: Cluster, load: Load, process: Process, result: Result) -> float:
+    """Freeze it until calls go elsewhere, and some more; returns when that was noticed."""
     process.freeze()
     try:
-        noticed = cluster.wait_for(lambda: _left_alone(cluster, process), f"{process.name} is left alone")
+        after = cluster.wait_for(lambda: _left_alone(cluster, process), f"{process.name} is left alone")
+        noticed = load.now()
         load.wait_for(200)
     finally:
         process.thaw()
     back = cluster.wait_whole()
-    result.figure(f"{process.name}: left alone after, s", noticed)
+    result.figure(f"{process.name}: left alone after, s", after)
     result.figure(f"{process.name}: back after, s", back)
     load.wait_for(100)
+    return noticed
 
 
 def _left_alone(cluster: Cluster, process: Process) -> bool:

@@ -45,9 +45,9 @@ def run(cluster: Cluster, scale: str) -> Result:
         for victim in _victims(cluster, scale):
             if len(jobs.accepted) < 20:
                 jobs.create()
-            began = time.monotonic()
+            began = load.now()
             victim.kill()
-            kills.append(_Kill(victim, began, time.monotonic()))
+            kills.append(_Kill(victim, began, load.now()))
             victim.start()
             victim.wait_ready()
             if victim in cluster.replicas:

@@ -1,4 +1,4 @@
-"""The S3 store goes away, then holds a damaged file, then a cache does: who serves goes on serving."""
+"""The S3 store goes away, stands still, holds a damaged file; then a cache does: who serves goes on."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def run(cluster: Cluster, scale: str) -> Result:
     )
     with Load(cluster) as load:
         _away(cluster, caller, scale, result)
+        _silent(cluster, caller, scale, result)
         _damaged(cluster, shelf, caller, result)
         _damaged_cache(cluster, shelf, caller, result)
         load.wait_for(100)
@@ -52,6 +53,18 @@ def _away(cluster: Cluster, caller: Caller, scale: str, result: Result) -> None:
         refused is not None and (refused.code.name, refused.reason) == ("UNAVAILABLE", "STORE_UNREACHABLE"),
         f"what is not loaded is refused with the reason: {refused}",
     )
+
+
+def _silent(cluster: Cluster, caller: Caller, scale: str, result: Result) -> None:
+    cluster["s3"].freeze()
+    try:
+        ends = time.monotonic() + SECONDS[scale]
+        while time.monotonic() < ends:
+            result.rule(caller.serves(MODEL, "1"), "what is loaded goes on while the store says nothing")
+            time.sleep(0.5)
+    finally:
+        cluster["s3"].thaw()
+    result.figure("store silent, s", SECONDS[scale])
 
 
 def _damaged(cluster: Cluster, shelf: Shelf, caller: Caller, result: Result) -> None:

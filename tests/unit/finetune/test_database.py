@@ -234,3 +234,16 @@ def test_a_full_disk_is_told_as_one_and_passes(database):
     assert (caught.value.code, caught.value.reason) == (Code.RESOURCE_EXHAUSTED, Reason.DISK_FULL)
     database.write(lambda connection: rooms(connection, 1_000_000))
     database.write(lambda connection: connection.execute(blob("b" * 64)))
+
+
+def test_while_nobody_gives_a_connection_back_the_database_counts_as_away(database_url, monkeypatch):
+    monkeypatch.setattr("services.common.database.engines._POOL_SECONDS", 0.05)
+    database = open_database(database_url)
+    held = [database.engine.connect() for _ in range(8)]
+    with pytest.raises(ServiceError, match="cannot be reached") as caught:
+        database.now()
+    assert (caught.value.code, caught.value.reason) == (Code.UNAVAILABLE, Reason.DATABASE_UNREACHABLE)
+    for connection in held:
+        connection.close()
+    assert database.now() > 0
+    database.close()
