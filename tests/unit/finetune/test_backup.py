@@ -7,7 +7,6 @@ import itertools
 import json
 import shutil
 import threading
-from functools import partial
 
 import pytest
 from sqlalchemy import func, insert, select, text, update
@@ -210,9 +209,7 @@ def test_the_second_copy_holds_only_what_is_new(site, tmp_path):
     site.layer.publish(made, manifest_of(made, "mine", "3", tenant="acme"))
     second = copied(site, archive_in(tmp_path))
     files = {path for path in (tmp_path / "backup/content").rglob("*") if path.is_file()}
-    assert {path: path.stat().st_mtime_ns for path in files & set(before)} == {
-        path: before[path] for path in files & set(before)
-    }
+    assert all(path.stat().st_mtime_ns == before[path] for path in files & set(before))
     assert len(files - set(before)) == 3, "model.json and two files"
     assert {piece for _, piece in first.pieces()} <= {piece for _, piece in second.pieces()}
     assert [len(archive.contents(name).versions) for name in archive.names()] == [2, 3]
@@ -279,12 +276,9 @@ def test_a_damaged_copy_is_refused_with_the_file_named_and_nothing_written(tmp_p
     contents = copied(site, archive_in(tmp_path))
     sha = hashlib.sha256(WORDS).hexdigest()
     file = tmp_path / "backup/content" / sha[:2] / sha
-    file.chmod(0o600)
-    {
-        "changed": partial(file.write_bytes, b"Call me Ishmaei."),
-        "cut": partial(file.write_bytes, b"Call"),
-        "missing": file.unlink,
-    }[damage]()
+    file.unlink()
+    if damage != "missing":
+        file.write_bytes(b"Call me Ishmaei." if damage == "changed" else b"Call")
     other = Site(tmp_path / "elsewhere")
     with pytest.raises(UpkeepError, match=rf"{sha} is (damaged|missing).*tenant acme's data sets"):
         restore(contents, archive_in(tmp_path), other.parts(), False, lambda text: None)
@@ -362,7 +356,7 @@ def test_the_commands_copy_keys_and_usage_too(tmp_path, monkeypatch):
     site = Site(tmp_path / "here")
     site.fill()
     set_all(monkeypatch, site)
-    key = run("keys", "create", "laptop", "--tenant", "acme").stdout.strip()
+    run("keys", "create", "laptop", "--tenant", "acme")
     usage = Database.open(site.environ["PEQUOD_GATEWAY_DATABASE_URL"], GATEWAY)
     row = {column.name: 7 for column in USAGE.columns} | {"tenant": "acme", "key_name": "laptop"}
     row |= {"model": "mine", "method": "m"}
@@ -384,7 +378,6 @@ def test_the_commands_copy_keys_and_usage_too(tmp_path, monkeypatch):
         file = other.folder / "keys" / name
         assert file.read_bytes() == (site.folder / "keys" / name).read_bytes()
         assert file.stat().st_mode & 0o077 == 0
-    assert key[:3] == "pq_"
     refused = run("restore", target, code=1)
     assert "--replace" in refused.stderr
     (tmp_path / "empty").mkdir()
