@@ -6,6 +6,7 @@ import fakes
 import grpc
 import pytest
 from fakes import FakeBackend, backends, gateway, reason
+from google.protobuf import message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from key_parts import Keys
 
@@ -69,7 +70,7 @@ async def test_every_rpc_of_kserve(door):
                 iter([inference.ModelInferRequest(model_name="m").SerializeToString()])
             )
         else:
-            call = started.channel.unary_unary(path)(b"")
+            call = started.channel.unary_unary(path)(about_a_model(method))
         if method.name in OPEN_RPCS:
             await call
         else:
@@ -84,6 +85,14 @@ async def test_every_rpc_of_kserve(door):
         "RepositoryIndex",
     }
     assert set(closed.values()) == {("UNAUTHENTICATED", "KEY_MISSING")}
+
+
+def about_a_model(method):
+    """A request that names a model wherever one can be named."""
+    request = message_factory.GetMessageClass(method.input_type)()
+    for field in {"name", "model_name"}.intersection(request.DESCRIPTOR.fields_by_name):
+        setattr(request, field, "m")
+    return request.SerializeToString()
 
 
 async def first_error(call):
