@@ -165,10 +165,11 @@ async def test_calls_go_where_the_fewest_are():
         return b"slow"
 
     async with pair(hold) as (door, slow, _):
-        held = [asyncio.ensure_future(door.stub(GENERATE)(b"x"))]
+        held = []
         while not slow.calls():
             held.append(asyncio.ensure_future(door.stub(GENERATE)(b"x")))
-            await asyncio.sleep(0.01)
+            while not (slow.calls() or held[-1].done()):
+                await asyncio.sleep(0.01)
         before = slow.calls()
         for _ in range(10):
             assert await door.stub(GENERATE)(b"q") == b"q"
