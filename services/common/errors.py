@@ -109,7 +109,8 @@ class ServiceError(Exception):
     """A failure to report to the caller.
 
     ``metadata`` becomes ErrorInfo.metadata, ``retry_after`` (seconds) RetryInfo, ``resource``
-    (type, name) ResourceInfo.
+    (type, name) ResourceInfo. ``detail`` is for the log and for commands on the machine, not for the
+    caller: addresses, words of other programs.
     """
 
     code: Code
@@ -119,9 +120,10 @@ class ServiceError(Exception):
     retry_after: float | None = None
     resource: tuple[str, str] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    detail: str = ""
 
     def __str__(self) -> str:
-        return self.message
+        return f"{self.message}: {self.detail}" if self.detail else self.message
 
 
 def invalid(field_path: str, description: str) -> ServiceError:

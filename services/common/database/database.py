@@ -180,12 +180,12 @@ def _says(error: DBAPIError, *parts: str) -> bool:
 
 def _unreachable(error: Exception) -> ServiceError:
     cause = error.orig if isinstance(error, DBAPIError) else error
-    first = (str(cause).splitlines() or [""])[0][:300]
     return ServiceError(
         Code.UNAVAILABLE,
         Reason.DATABASE_UNREACHABLE,
-        f"the database cannot be reached: {first}",
+        "the database cannot be reached",
         retry_after=_RETRY_AFTER,
+        detail=(str(cause).splitlines() or [""])[0][:300],
     )
 
 

@@ -59,7 +59,7 @@ class ModelManager(Generic[M]):
             try:
                 await self.load(reference)
             except ServiceError as error:
-                _logger.warning("not preloaded", extra={"model": reference, "error": error.message})
+                _logger.warning("not preloaded", extra={"model": reference, "error": str(error)})
 
     async def close(self) -> None:
         """Stop following, wait for loads, close every model."""
@@ -279,7 +279,7 @@ class ModelManager(Generic[M]):
                 self._views.pop(reference, None)
             else:
                 self._failed_switches.add(reference)
-            details = {"reference": reference, "serving": str(old), "error": error.message}
+            details = {"reference": reference, "serving": str(old), "error": str(error)}
             _logger.warning("alias not switched", extra=details)
             return error.code is Code.NOT_FOUND
         except Exception:

@@ -250,5 +250,5 @@ class Pool(Generic[M]):
         if self._failures.get(key, (0.0, None))[1] is not error:
             self._failures[key] = (time.monotonic(), error)
             self._metrics.model_loads.labels(version.name, "failed").inc()
-            _logger.warning("model not loaded", extra={"model": str(version), "error": error.message})
+            _logger.warning("model not loaded", extra={"model": str(version), "error": str(error)})
         self.standings.set(key, Standing(State.FAILED, error=error.message))

@@ -124,6 +124,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             yield
         except ServiceError as error:
             code = error.code.name
+            if error.detail:
+                _logger.warning("refused", extra={"method": method, "error": str(error)})
             await _abort(context, error, call_id)
         except (asyncio.CancelledError, GeneratorExit):
             # grpc cancels the handler both when the caller leaves and when its deadline passes.

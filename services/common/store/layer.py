@@ -18,13 +18,13 @@ class LayerAway(ServiceError):
     """UNAVAILABLE: the place does not answer."""
 
     def __init__(self, layer: str, error: Exception) -> None:
-        """``error`` is what came of the attempt."""
-        detail = str(error).strip().partition("\n")[0][:200]
+        """``error`` is what came of the attempt; it may name addresses."""
         super().__init__(
             Code.UNAVAILABLE,
             Reason.STORE_UNREACHABLE,
-            f"store layer {layer!r} does not answer: {detail}",
+            f"store layer {layer!r} does not answer",
             retry_after=5.0,
+            detail=str(error).strip().partition("\n")[0][:200],
         )
 
 

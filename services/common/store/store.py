@@ -173,7 +173,7 @@ class ModelStore:
             try:
                 now[name] = (versions, self._aliases(name))
             except ServiceError as error:
-                _logger.warning("model cannot be followed", extra={"model": name, "error": error.message})
+                _logger.warning("model cannot be followed", extra={"model": name, "error": str(error)})
                 now[name] = None
         return now
 
@@ -297,7 +297,7 @@ class ModelStore:
             except ServiceError as error:
                 if error.reason is not Reason.FILE_TAMPERED or not layer.forget(manifest):
                     raise
-                _logger.warning("fetched anew", extra={"model": manifest.name, "error": error.message})
+                _logger.warning("fetched anew", extra={"model": manifest.name, "error": str(error)})
                 folder = layer.folder(manifest, report)
                 verify(folder, manifest, self._verified)
             return folder

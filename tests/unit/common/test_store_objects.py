@@ -171,5 +171,7 @@ async def test_while_the_bucket_is_away_the_rest_goes_on(tmp_path, s3):
     assert (await store.resolve("shipped-one")).layer == "shipped"
     assert (await store.fetch(version)).is_dir(), "from the cache"
     write_files(tmp_path / "made" / "late")
-    with refused(Code.UNAVAILABLE, Reason.STORE_UNREACHABLE, "user"):
+    with refused(Code.UNAVAILABLE, Reason.STORE_UNREACHABLE, "user") as caught:
         await publish(store, tmp_path, version="9", seed=9)
+    assert "127.0.0.1" not in caught.value.message
+    assert "127.0.0.1" in str(caught.value)

@@ -198,6 +198,8 @@ def test_a_server_that_does_not_answer_is_unavailable():
     assert caught.value.code is Code.UNAVAILABLE
     assert caught.value.reason is Reason.DATABASE_UNREACHABLE
     assert caught.value.retry_after
+    assert caught.value.message == "the database cannot be reached"  # where it is, callers need not know
+    assert "127.0.0.1" in str(caught.value)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
