@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
+
+# Programs that run as another user, such as PostgreSQL, are forked, and gRPC's own handlers of forks, meant
+# for children that go on calling, end such a child before it begins. Read when gRPC is imported.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

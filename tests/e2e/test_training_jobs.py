@@ -113,7 +113,8 @@ def test_a_service_that_is_killed_takes_its_jobs_up_again(shop):
     deadline = time.monotonic() + 110
     while kills < 3:
         assert time.monotonic() < deadline
-        if job_of(shop, job_id)["state"] == "JOB_STATE_RUNNING":
+        shown = shop.run("jobs", "show", job_id, "--json")  # fails while nobody is there to ask
+        if shown.returncode == 0 and json.loads(shown.stdout)["job"]["state"] == "JOB_STATE_RUNNING":
             time.sleep(dice.uniform(0.2, 1.0))
             name = dice.choice(["services.finetune", "services.finetune.worker"])
             with_name = (each for each in psutil.Process(shop.process.pid).children(recursive=True))

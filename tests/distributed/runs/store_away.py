@@ -23,7 +23,7 @@ def run(cluster: Cluster, scale: str) -> Result:
     cluster.wait_for(lambda: caller.serves(MODEL, "1"), "both replicas serve version 1")
     shelf.publish("unread", "1")
     cluster.wait_for(
-        lambda: caller.knows("unread"), "the store's watchers have seen a model that nobody loads"
+        lambda: _known_by_all(cluster, "unread"), "the store's watchers have seen a model that nobody loads"
     )
     with Load(cluster) as load:
         _away(cluster, caller, scale, result)
@@ -35,6 +35,15 @@ def run(cluster: Cluster, scale: str) -> Result:
     result.figure("failed", len(load.failed))
     result.rule(not load.failed, f"no call fails: {told(load.failed)}")
     return result
+
+
+def _known_by_all(cluster: Cluster, name: str) -> bool:
+    """Whether each replica that could load a model lists it."""
+    for replica in ("sampler-1", "sampler-2"):
+        with Caller(cluster, cluster[replica]) as caller:
+            if not caller.knows(name):
+                return False
+    return True
 
 
 def _away(cluster: Cluster, caller: Caller, scale: str, result: Result) -> None:
