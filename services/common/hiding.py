@@ -22,14 +22,15 @@ _FORMS = (
 )
 """User and password in a URL, keys of this platform, tokens, and parameters of URLs that open something."""
 _VARIABLES = (
-    *(
-        "HF_TOKEN",
-        "HUGGING_FACE_HUB_TOKEN",
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-    ),
-    *("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "GOOGLE_SERVICE_ACCOUNT_KEY", "PGPASSWORD"),
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_STORAGE_KEY",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "PGPASSWORD",
 )
 _SHORTEST = 8
 """A shorter value stands in texts by chance."""
