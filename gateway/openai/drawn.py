@@ -73,7 +73,7 @@ def base_request(body: Sampled, max_tokens: int | None) -> v1.GenerateRequest:
             setattr(sampling, name, value)
     for token, bias in (body.logit_bias or {}).items():
         if not (token.isascii() and token.isdigit() and len(token) <= _DIGITS and int(token) < 2**32):
-            raise invalid("logit_bias", f"{token!r} is no token id")
+            raise invalid("logit_bias", f"{token[: _DIGITS + 10]!r} is no token id")
         sampling.logit_bias[int(token)] = bias
     if body.seed is not None:
         sampling.seed = body.seed % _SEEDS

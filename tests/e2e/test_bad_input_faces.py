@@ -168,7 +168,7 @@ def donor(*layers, origin=None):
         ({"base": None}, "base", ("a seed or a code",)),
         ({"donors": []}, "donors", ("0 entries", "1..16")),
         ({"donors": [donor(0)] * 17}, "donors", ("17",)),
-        ({"donors": [donor()]}, "donors[0].layers", ("at least one",)),
+        ({"donors": [donor()]}, "donors[0].layers", ("0 entries", "1..")),
         ({"donors": [donor(0, 5)]}, "donors[0].layers", ("0..4", "5")),
         ({"donors": [donor(0), donor(2**32 - 1)]}, "donors[1].layers", ("0..4", "4294967295")),
         ({"donors": [donor(0, 1), donor(2, 1)]}, "donors[1].layers", ("layer 1", "donors[0]")),

@@ -75,8 +75,11 @@ def _writes(visit: Visit, panel: Locator) -> None:
 
 def _a_bar_writes(visit: Visit, panel: Locator) -> None:
     bar = visit.card("Transformer").locator("button.bar-row").first
-    piece = bar.locator("code").inner_text().replace("␣", " ").replace("↵", "\n")
-    bar.click()
+    # In one go: bars that are still to come take the place of those that were read.
+    shown = bar.evaluate(
+        "bar => { const text = bar.querySelector('code').innerText; bar.click(); return text }"
+    )
+    piece = shown.replace("␣", " ").replace("↵", "\n")
     expect(panel.get_by_label("Prompt")).to_have_value(PROMPT + piece)
 
 
