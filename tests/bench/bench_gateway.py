@@ -39,7 +39,7 @@ from tests.bench.gateway.load import CASES, PAYLOAD, WORDS, Subject
 from tests.bench.gateway.rounds import report, run_rounds
 from tests.bench.gateway.subjects import bare, gateway_before, peer, started
 from tests.bench.report import Report
-from tests.e2e.conftest import free_ports
+from tests.ports import lasting_ports
 
 SECTIONS = ("rates", "crowds", "peers")
 _LITSERVE = Peer("LitServe", "gateway_litserve.py", packages=("litserve==0.2.19",), torch=False)
@@ -101,7 +101,7 @@ def others(stack: contextlib.ExitStack, cores: Cores, backend: Subject) -> Itera
     """Those peers that run here; of the others the reason is printed."""
     nursery = Nursery("", "", Report())
     for which in (_LITSERVE, _MOSEC, _PYTRITON, _ENVOY):
-        [port] = free_ports(1)
+        [port] = lasting_ports(1)
         try:
             python = nursery.interpreter(which)
             if which is _ENVOY:

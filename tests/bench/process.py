@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import psutil
 
 from tests.bench.children import HOME, Unavailable
-from tests.e2e.conftest import free_ports
+from tests.ports import lasting_ports
 
 _START_SECONDS = 180
 
@@ -26,7 +26,7 @@ class ServiceProcess:
         self, service: str, module: Sequence[str], environment: Mapping[str, str], log: str = ""
     ) -> None:
         """``module``: what Python runs, with its arguments; ``log``: a name for its log's file."""
-        port, side_port = free_ports(2)
+        port, side_port = lasting_ports(2)
         self.target = f"127.0.0.1:{port}"
         self._ready = f"http://127.0.0.1:{side_port}/readyz"
         self._store = tempfile.TemporaryDirectory()

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from services.common.store import Manifest, ModelStore, describe_files, open_store
-from services.common.store.manifest import MANIFEST_NAME
+from services.common.store.manifest import MANIFEST_NAME, FileEntry
 from services.finetune.waiting import wait
 from tests.contract.deploy.manifests import ROOT
 from tests.distributed.cluster import BUCKET, Cluster
@@ -50,8 +50,13 @@ class Shelf:
     def damage(self, manifest: Manifest) -> None:
         """The bucket returns other bytes than were put there."""
         [entry] = manifest.files
-        key = f"models/{manifest.name}/{manifest.version}/files/{entry.sha256}/{entry.path}"
-        self._s3.put_object(Bucket=BUCKET, Key=key, Body=b"?" * entry.size_bytes)
+        self._s3.put_object(Bucket=BUCKET, Key=_key(manifest, entry), Body=b"?" * entry.size_bytes)
+
+    def mend(self, manifest: Manifest) -> None:
+        """The bucket returns what was published again."""
+        [entry] = manifest.files
+        content = (self._folder / f"{manifest.name}-{manifest.version}" / entry.path).read_bytes()
+        self._s3.put_object(Bucket=BUCKET, Key=_key(manifest, entry), Body=content)
 
     def whole_versions(self) -> set[str]:
         """Versions whose files are there, with the hashes that their manifests say."""
@@ -59,6 +64,10 @@ class Shelf:
         for version in versions:
             wait(self.store.fetch(version))
         return {str(version) for version in versions}
+
+
+def _key(manifest: Manifest, entry: FileEntry) -> str:
+    return f"models/{manifest.name}/{manifest.version}/files/{entry.sha256}/{entry.path}"
 
 
 def damage_cache(cluster: Cluster, machine: int, manifest: Manifest) -> Path:

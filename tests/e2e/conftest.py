@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,19 +21,11 @@ import pytest
 
 from pequod.sampler.v1 import GenerateRequest, GenerateResponse, SamplerServiceStub
 from services.common.catalogue import SERVICES
+from tests.ports import lasting_ports
 
 PEQUOD = Path(sys.executable).parent / "pequod"
 PORTS = 3 + 2 * len(SERVICES)
 """Ports of a platform: three of the gateway, two of each service."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Different free TCP ports."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @dataclass
@@ -129,7 +120,7 @@ def environment(ports: list[int]) -> dict[str, str]:
 @contextlib.contextmanager
 def started(folder: Path, **extra: str):
     """`pequod up` in ``folder``; nothing is left running afterwards."""
-    ports = free_ports(PORTS)
+    ports = lasting_ports(PORTS)
     variables = {**environment(ports), **extra}
     with (folder / "up.txt").open("wb") as output:
         process = subprocess.Popen(

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from tests.e2e.conftest import PEQUOD, environment, free_ports, started
+from tests.e2e.conftest import PEQUOD, environment, started
+from tests.ports import lasting_ports
 from tests.unit.finetune.job_parts import TINY_LM, book
 
 QUIET = {f"PEQUOD_{service}_PRELOAD": "" for service in ("SAMPLER", "TOKENIZER", "DIFFUSION", "GAN")}
@@ -25,7 +26,7 @@ LM = [
 
 def command(folder, *arguments):
     """The command line where no platform runs."""
-    variables = environment(free_ports(13))
+    variables = environment(lasting_ports(13))
     done = subprocess.run(
         [PEQUOD, *arguments],
         cwd=folder,

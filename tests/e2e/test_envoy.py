@@ -18,13 +18,13 @@ from pequod.sampler.v1 import (
     Stopping,
 )
 from tests.clients.envoy import Door, Envoy
-from tests.e2e.conftest import free_ports
+from tests.ports import lasting_ports
 
 
 def made(folder, platform):
     """Envoy's files for the platform's gateway."""
     ports = [int(platform.environment[f"PEQUOD_GATEWAY_{name}PORT"]) for name in ("", "HTTP_", "ADMIN_")]
-    return Envoy(folder, [Door("127.0.0.1", *ports)], tuple(free_ports(3)))
+    return Envoy(folder, [Door("127.0.0.1", *ports)], tuple(lasting_ports(3)))
 
 
 @pytest.fixture(scope="module")

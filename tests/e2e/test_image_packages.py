@@ -22,7 +22,7 @@ from pequod.sampler import v1 as sampler
 from pequod.tokenizer import v1 as tokenizer
 from tests.clients.environment import holding, programs
 from tests.contract.deploy.manifests import ROOT
-from tests.e2e.conftest import free_ports
+from tests.ports import lasting_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 LOCK = ROOT / "deploy/requirements.lock"
@@ -84,7 +84,7 @@ def lacks(python, package):
 def running(request, tmp_path, python_of):
     """One process with the settings of an image: ``request.param`` is its name."""
     process = request.param
-    port, http_port, side_port = free_ports(3)
+    port, http_port, side_port = lasting_ports(3)
     side = "GATEWAY_ADMIN" if process == "gateway" else f"{process.upper()}_SIDE"
     for name in ("root", "store", "cache", "tmp"):
         (tmp_path / name).mkdir()

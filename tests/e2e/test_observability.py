@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from services.common.catalogue import SERVICES
-from tests.e2e.conftest import free_ports, started
+from tests.e2e.conftest import started
+from tests.ports import lasting_ports
 from tests.unit.deploy.queries import DASHBOARDS, PROMETHEUS, asked, every_query, panel_queries
 
 UNANSWERED = {
@@ -36,7 +37,7 @@ class Prometheus:
 
     def __init__(self, folder, platform):
         self._folder = folder
-        (port,) = free_ports(1)
+        (port,) = lasting_ports(1)
         self.address = f"127.0.0.1:{port}"
         self._write_configuration(platform)
 

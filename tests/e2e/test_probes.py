@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.contract.deploy.manifests import OVERLAYS, PROCESSES, pods, rendered, server
-from tests.e2e.conftest import PORTS, environment, free_ports
+from tests.e2e.conftest import PORTS, environment
+from tests.ports import lasting_ports
 
 
 def side_port(platform, process):
@@ -57,7 +58,7 @@ def test_a_serving_process_answers_every_probe(platform, process):
 @pytest.fixture
 def alone(tmp_path):
     """The GAN service without models and a gateway that knows nothing else, both slow to end."""
-    ports = free_ports(PORTS)
+    ports = lasting_ports(PORTS)
     variables = {**environment(ports), "PEQUOD_GAN_PRELOAD": "", "PEQUOD_DRAIN_SECONDS": "300"}
     running = SimpleNamespace(environment=variables, processes={})
     try:

@@ -27,7 +27,7 @@ from services.gan.requests import usual
 from tests.bench.children import HOME, Unavailable
 from tests.bench.gan.model import CACHE, CONFIGS, LARGE, STORE, opened
 from tests.bench.report import Report
-from tests.e2e.conftest import free_ports
+from tests.ports import lasting_ports
 
 CALLERS, SINGLE_TARGET_MS = 16, 15.0
 ROWS = 8
@@ -47,7 +47,7 @@ class Running:
 @contextlib.contextmanager
 def running() -> Iterator[Running]:
     """The GAN service and a gateway, as ``pequod up`` starts them; the other services are not there."""
-    ports = free_ports(5)
+    ports = lasting_ports(5)
     names = ("GAN_PORT", "GAN_SIDE_PORT", "GATEWAY_PORT", "GATEWAY_HTTP_PORT", "GATEWAY_ADMIN_PORT")
     environment = {f"PEQUOD_{name}": str(port) for name, port in zip(names, ports, strict=True)}
     environment |= {

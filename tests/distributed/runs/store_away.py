@@ -87,6 +87,7 @@ def _damaged(cluster: Cluster, shelf: Shelf, caller: Caller, result: Result) -> 
         result.rule(what in said, f"the refusal of a damaged file says {what!r}: {said}")
     time.sleep(6)  # longer than the services' look at the store takes to come round
     result.rule(caller.serves(MODEL, "1"), "the version before goes on while the new one is damaged")
+    shelf.mend(damaged)
     shelf.publish(MODEL, "3")
     shelf.point(MODEL, "3")
     taken = cluster.wait_for(lambda: caller.serves(MODEL, "3"), "both replicas serve version 3")

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import hashlib
-import socket
 import urllib.request
 
 import boto3
@@ -14,6 +13,7 @@ from services.common.errors import Code, Reason
 from services.common.store import ModelStore
 from services.common.store.disk import DiskLayer
 from services.common.store.objects import ObjectLayer
+from tests.ports import lasting_ports
 from tests.unit.common.store_parts import manifest_of, publish, refused, ship, write_files
 
 BUCKET = "models"
@@ -23,9 +23,7 @@ class S3:
     """A moto server that can go away and come back on the same port."""
 
     def __init__(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        [self.port] = lasting_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
         self.server = None
 

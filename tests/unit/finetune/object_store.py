@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from tests.ports import lasting_ports
+
 BUCKET = "data"
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
@@ -19,9 +20,7 @@ KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 @contextlib.contextmanager
 def serving_s3(patch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client of a fresh server with one empty bucket."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    [port] = lasting_ports(1)
     url = f"http://127.0.0.1:{port}"
     for name in KEYS:
         patch.setenv(name, "testing")

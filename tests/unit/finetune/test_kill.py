@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from services.finetune.datasets.dataset import Options, State
 from services.finetune.datasets.records import DatasetRecords
 from services.finetune.datasets.storage.arrivals import ExpectedFile
 from services.finetune.datasets.uploads import Start, Uploads
+from tests.ports import lasting_ports
 from tests.unit.finetune.parts import kept_files, picture, requests_of, start_of
 
 FILES = {f"{n:02d}.png": picture(n, (200, 200)) for n in range(40)}
@@ -102,10 +102,7 @@ class Service:
 
     def __init__(self, folder: Path, **variables: str) -> None:
         self._folder = folder
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            two.bind(("127.0.0.1", 0))
-            self._port, side_port = one.getsockname()[1], two.getsockname()[1]
+        self._port, side_port = lasting_ports(2)
         self._variables = {
             **os.environ,
             **variables,
