@@ -26,6 +26,7 @@ FROZEN := protos/baseline/frozen.binpb
 TEST_PROCESSES ?= 2
 # What images are built with, on and for; SERVICES names those that are built.
 ENGINE ?= docker
+BASE_IMAGE ?=
 BASE_DIGEST ?=
 VARIANT ?= cpu
 REGISTRY ?= pequod
@@ -170,11 +171,12 @@ manifests: setup ## Write the dashboards, and the rules as Kubernetes reads them
 	$(BIN)/python -m deploy.grafana.build
 	$(BIN)/python -m deploy.prometheus.build
 
-images: ## Build the images (BASE_DIGEST=sha256:…, VARIANT=cuda, SERVICES=names, REGISTRY=prefix, ENGINE=podman)
+images: ## Build the images (BASE_DIGEST=sha256:…, BASE_IMAGE=, VARIANT=cuda, SERVICES=names, REGISTRY=prefix, ENGINE=podman)
 	@test -n '$(BASE_DIGEST)' || { echo 'make images BASE_DIGEST=sha256:…: the digest of python:3.11-slim-bookworm to stand on'; exit 2; }
 	for service in $(SERVICES); do \
 		$(ENGINE) build --file deploy/Dockerfile --build-arg SERVICE=$$service --build-arg VARIANT=$(VARIANT) \
-			--build-arg BASE_DIGEST=$(BASE_DIGEST) --tag $(REGISTRY)/$$service$(if $(filter cuda,$(VARIANT)),-cuda) . || exit 1; \
+			$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) --build-arg BASE_DIGEST=$(BASE_DIGEST) \
+			$(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) --tag $(REGISTRY)/$$service$(if $(filter cuda,$(VARIANT)),-cuda) . || exit 1; \
 	done
 
 lock: ## Resolve the newest versions that fit and write the lock anew
