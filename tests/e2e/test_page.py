@@ -40,7 +40,7 @@ def visit():
 @pytest.fixture(scope="module")
 def visited(tmp_path_factory):
     """A platform of its own: visits train, publish and load models, which others would notice."""
-    with started(tmp_path_factory.mktemp("visited"), PEQUOD_FINETUNE_NICE="0") as platform:
+    with started(tmp_path_factory.mktemp("visited")) as platform:
         yield platform
 
 
