@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.environment import programs
-from tests.clients.page import KEYED, VISITS
+from tests.clients.page import KEYED, LONG_VISITS, VISITS
 from tests.e2e.conftest import started
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,9 @@ def visited(tmp_path_factory):
         yield platform
 
 
-@pytest.mark.parametrize("name", VISITS)
+@pytest.mark.parametrize(
+    "name", [*VISITS, *(pytest.param(each, marks=pytest.mark.slow) for each in LONG_VISITS)]
+)
 def test_visit(name, visit, visited):
     visit(name, visited.http)
 

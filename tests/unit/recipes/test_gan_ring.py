@@ -46,7 +46,10 @@ def test_a_pitfall_that_is_caused_is_noticed_and_stays_without_counters(preset, 
 
 @pytest.mark.parametrize(
     ("preset", "pitfall", "first"),
-    [("vanishing", VANISHING, "non_saturating_loss"), ("collapse", COLLAPSE, "minibatch_deviation")],
+    [
+        pytest.param("vanishing", VANISHING, "non_saturating_loss", marks=pytest.mark.slow),
+        ("collapse", COLLAPSE, "minibatch_deviation"),
+    ],
 )
 def test_counters_bring_a_run_back_to_all_modes(preset, pitfall, first, tmp_path):
     outcome = gan_ring.train(tmp_path, gan_ring.PRESETS[preset])
@@ -69,7 +72,9 @@ def stopped_at(step, work, options, monkeypatch):
             gan_ring.train(work, options)
 
 
-@pytest.mark.parametrize(("preset", "step"), [("vanishing", 47), ("collapse", 83)])
+@pytest.mark.parametrize(
+    ("preset", "step"), [("vanishing", 47), pytest.param("collapse", 83, marks=pytest.mark.slow)]
+)
 def test_what_was_stopped_in_the_midst_of_an_alarm_goes_on_to_the_same_weights(
     preset, step, tmp_path, monkeypatch
 ):
