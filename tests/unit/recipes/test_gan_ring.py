@@ -17,7 +17,7 @@ from services.finetune.recipes.resumable import Pace, Resumable
 
 pytestmark = pytest.mark.timeout(600)  # some ten seconds on an idle core
 SHORT = 400
-"""Steps that are enough to cover every mode, and to see that a training without counters does not mend itself."""
+"""Steps that are enough to cover every mode; without counters a training does not mend itself in as many."""
 MENDED = 600
 """Steps that are enough to bring back modes that were lost to a collapse."""
 
