@@ -78,7 +78,7 @@ run: setup ## Run the platform in the foreground; Ctrl-C ends it
 test: setup ## Run the tests (some 35 minutes on two cores); PEQUOD_CORPUS=folder adds those over the corpus
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test-slow: setup ## Run the long suites
+test-slow: setup ## Run the long suites, and second forms of tests
 	$(BIN)/python -m pytest -m slow
 
 test-gpu: setup ## Run the tests that need an accelerator

@@ -14,7 +14,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
-LONG = ("distributed", "e2e", "recipes", "finetune")
+LONG = ("distributed", "e2e", "recipes", "finetune", "diffusion", "sampler", "tokenizer", "gan")
 """Folders whose files take minutes, the longest first."""
 
 

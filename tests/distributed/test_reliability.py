@@ -1,4 +1,8 @@
-"""The short forms of all that may befall a cluster: each run's own rules must hold."""
+"""The short forms of all that may befall a cluster: each run's own rules must hold.
+
+Those of SLOW take minutes for what other tests prove of single processes: kills in ``tests/e2e/test_up.py``
+and ``test_training_jobs.py``, a database that is away and a full disk in ``tests/unit``.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from tests.distributed.runs.table import RUNS
 from tests.unit import postgres
 
 pytestmark = pytest.mark.timeout(900)
+SLOW = {"kills", "database-away", "full-disk", "slow-network"}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +40,9 @@ def test_a_person_sees_and_commands_every_process(cluster):
     cluster.wait_whole()
 
 
-@pytest.mark.parametrize("name", sorted(RUNS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=pytest.mark.slow if each in SLOW else ()) for each in sorted(RUNS)]
+)
 def test_what_is_promised_holds(cluster, name):
     cluster.wait_whole()
     try:

@@ -104,7 +104,7 @@ class Platform:
 
 
 def environment(ports: list[int]) -> dict[str, str]:
-    """Our environment with every port replaced."""
+    """Our environment with every port replaced; jobs run as others do, for tests wait for them."""
     names = ["PEQUOD_GATEWAY_PORT", "PEQUOD_GATEWAY_HTTP_PORT", "PEQUOD_GATEWAY_ADMIN_PORT"]
     for service in SERVICES:
         names += [f"PEQUOD_{service.name.upper()}_PORT", f"PEQUOD_{service.name.upper()}_SIDE_PORT"]
@@ -112,6 +112,7 @@ def environment(ports: list[int]) -> dict[str, str]:
     for service in SERVICES:
         key = f"PEQUOD_{service.name.upper()}"
         values[f"{key}_BACKENDS"] = f"127.0.0.1:{values[f'{key}_PORT']}"
+    values |= {"PEQUOD_FINETUNE_JOB_THREADS": "1", "PEQUOD_FINETUNE_NICE": "0"}
     values["PEQUOD_TARGET"] = f"127.0.0.1:{values['PEQUOD_GATEWAY_PORT']}"
     # pytest puts the running test's name into the environment: too long for a process, for some of them.
     return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"} | values

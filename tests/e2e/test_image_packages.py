@@ -20,7 +20,7 @@ from pequod.diffusion import v1 as diffusion
 from pequod.gan import v1 as gan
 from pequod.sampler import v1 as sampler
 from pequod.tokenizer import v1 as tokenizer
-from tests.clients.environment import holding, programs
+from tests.clients.environment import holding, pip, programs
 from tests.contract.deploy.manifests import ROOT
 from tests.ports import lasting_ports
 
@@ -69,7 +69,7 @@ def python_of(wheel):
     made = {}
     for name, process in (("image-gateway", "gateway"), ("image-serving", "tokenizer")):
         made[name] = holding(name, packages(process, "cpu"), LOCK) / "python"
-        install = [made[name], "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", wheel]
+        install = [*pip(made[name]), "install", "--quiet", "--no-deps", "--force-reinstall", wheel]
         subprocess.run(install, check=True, capture_output=True, timeout=300)
     return lambda process: made["image-gateway" if process == "gateway" else "image-serving"]
 

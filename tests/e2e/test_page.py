@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.environment import programs
-from tests.clients.page import KEYED, VISITS
+from tests.clients.page import KEYED, LONG_VISITS, VISITS
 from tests.e2e.conftest import started
 
 ROOT = Path(__file__).parents[2]
@@ -40,11 +40,13 @@ def visit():
 @pytest.fixture(scope="module")
 def visited(tmp_path_factory):
     """A platform of its own: visits train, publish and load models, which others would notice."""
-    with started(tmp_path_factory.mktemp("visited"), PEQUOD_FINETUNE_NICE="0") as platform:
+    with started(tmp_path_factory.mktemp("visited")) as platform:
         yield platform
 
 
-@pytest.mark.parametrize("name", VISITS)
+@pytest.mark.parametrize(
+    "name", [*VISITS, *(pytest.param(each, marks=pytest.mark.slow) for each in LONG_VISITS)]
+)
 def test_visit(name, visit, visited):
     visit(name, visited.http)
 

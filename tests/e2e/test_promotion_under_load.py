@@ -27,7 +27,6 @@ QUIET = {
     "PEQUOD_TOKENIZER_PRELOAD": "",
     "PEQUOD_DIFFUSION_PRELOAD": "peeps-diffusion",
 }
-SETTINGS = {"PEQUOD_FINETUNE_JOB_THREADS": "1", "PEQUOD_FINETUNE_NICE": "0"}
 BETWEEN = 1.5
 """Seconds between two moves of the alias: longer than it takes a service to hear of one."""
 
@@ -35,7 +34,7 @@ BETWEEN = 1.5
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     """A platform that trains."""
-    with started(tmp_path_factory.mktemp("load"), **QUIET, **SETTINGS) as platform:
+    with started(tmp_path_factory.mktemp("load"), **QUIET) as platform:
         yield platform
 
 

@@ -64,7 +64,7 @@ def shop(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tenants")
     (folder / "books").mkdir()
     (folder / "books/0.txt").write_bytes(book(0))
-    with started(folder, **QUIET, PEQUOD_FINETUNE_JOB_THREADS="1", PEQUOD_FINETUNE_NICE="0") as platform:
+    with started(folder, **QUIET) as platform:
         keys = {}
         for name, tenant in (("acme", "acme"), ("other", "other"), ("local", "local")):
             made = platform.run("keys", "create", name, "--tenant", tenant, "--json")

@@ -32,8 +32,7 @@ def shop(tmp_path_factory):
     (folder / "books").mkdir()
     for number in range(2):
         (folder / f"books/{number}.txt").write_bytes(book(number))
-    settings = {"PEQUOD_FINETUNE_JOB_THREADS": "1", "PEQUOD_FINETUNE_NICE": "0"}
-    with started(folder, **QUIET, **settings) as platform:
+    with started(folder, **QUIET) as platform:
         yield platform
 
 

@@ -16,6 +16,8 @@ VISITS = (
     "narrow",
 )
 """Each is a file here with a function of the same name."""
+LONG_VISITS = ("talking",)
+"""More of them, which take minutes."""
 KEYED = "keyed"
 """One more, to a platform that asks for keys."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 
-from tests.clients.page import KEYED, VISITS
+from tests.clients.page import KEYED, LONG_VISITS, VISITS
 
 
 def main(name: str, *arguments: str) -> None:
     """Run the visit of that name."""
-    assert name in {*VISITS, KEYED}
+    assert name in {*VISITS, *LONG_VISITS, KEYED}
     module = importlib.import_module(f"tests.clients.page.{name}")
     getattr(module, name)(*arguments)
 

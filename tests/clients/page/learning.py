@@ -19,10 +19,9 @@ def learning(url: str) -> None:
         _serves(visit)
         _by_hand(visit)
         _pause_resume_cancel(visit)
-        _talks(visit)
 
 
-def _state(visit: Visit) -> Locator:
+def state(visit: Visit) -> Locator:
     return visit.card("3 · How it goes").get_by_role("status")
 
 
@@ -48,10 +47,10 @@ def _verses(visit: Visit) -> None:
     expect(settings.locator("xpath=..").get_by_role("alert")).to_contain_text("This is not JSON")
     settings.fill('{"window": 64, "preview_tokens": 4, "rate": 0.02}')
     job.get_by_label("Steps between checkpoints").fill("3")
-    _start(job, name="page-kraken", steps=6)
+    start(job, name="page-kraken", steps=6)
 
 
-def _start(job: Locator, name: str, steps: int) -> None:
+def start(job: Locator, name: str, steps: int) -> None:
     job.get_by_label("Name of the result").fill(name)
     job.get_by_label("Steps", exact=True).fill(str(steps))
     run(job, "Start the job")
@@ -59,7 +58,7 @@ def _start(job: Locator, name: str, steps: int) -> None:
 
 def _serves(visit: Visit) -> None:
     card = visit.card("3 · How it goes")
-    expect(_state(visit)).to_have_text("The job succeeded.", timeout=LONG)
+    expect(state(visit)).to_have_text("The job succeeded.", timeout=LONG)
     expect(card.locator(".served")).to_contain_text("Served as page-kraken:")
     points = card.locator("svg .curve").get_attribute("points").split()
     assert len(points) >= 2
@@ -90,37 +89,15 @@ def _by_hand(visit: Visit) -> None:
 
 def _pause_resume_cancel(visit: Visit) -> None:
     job, card = visit.card("2 · Job"), visit.card("3 · How it goes")
-    _start(job, name="page-long", steps=5000)
-    expect(_state(visit)).to_contain_text("Step ", timeout=LONG)
+    start(job, name="page-long", steps=5000)
+    expect(state(visit)).to_contain_text("Step ", timeout=LONG)
     card.get_by_role("button", name="Pause").click()
-    expect(_state(visit)).to_have_text("The job is paused.", timeout=LONG)
+    expect(state(visit)).to_have_text("The job is paused.", timeout=LONG)
     card.get_by_role("button", name="Resume").click()
-    expect(_state(visit)).not_to_have_text("The job is paused.", timeout=LONG)
+    expect(state(visit)).not_to_have_text("The job is paused.", timeout=LONG)
     card.get_by_role("button", name="Cancel").click()
-    expect(_state(visit)).to_have_text("The job was cancelled.", timeout=LONG)
+    expect(state(visit)).to_have_text("The job was cancelled.", timeout=LONG)
     visit.check()
     card.get_by_role("button", name="Resume").click()
     expect(card.get_by_role("alert").first).not_to_be_empty()  # it has ended
     assert len(visit.complaints()) == 1
-
-
-def _talks(visit: Visit) -> None:
-    """Conversations make a model that has a chat template, and the page talks to it."""
-    data, job = visit.card("1 · Data"), visit.card("2 · Job")
-    data.get_by_label("From").select_option("talks")
-    run(data, "Upload")
-    expect(job.get_by_label("Recipe", exact=True)).to_have_value("full_lm")
-    _start(job, name="page-captain", steps=4)
-    expect(_state(visit)).to_have_text("The job succeeded.", timeout=LONG)
-    visit.card("3 · How it goes").get_by_role("link", name="write with it").click()
-    chat = visit.card("Chat")
-    expect(chat.get_by_label("Model")).to_have_value("page-captain")
-    for count, question in ((2, "Who was Ahab?"), (4, "Where do we sail?")):
-        chat.get_by_label("Message").fill(question)
-        run(chat, "Say it", LONG)  # the first waits while the model's graphs are made
-        expect(chat.locator(".chat p")).to_have_count(count)
-    roles = [each["role"] for each in visit.asked("GenerateStream")[-1]["chat"]["messages"]]
-    assert roles == ["user", "assistant", "user"]
-    chat.get_by_role("button", name="New conversation").click()
-    expect(chat.locator(".chat p")).to_have_count(0)
-    visit.complaints()  # of the answers while it loaded

@@ -78,7 +78,16 @@ def seen_whole(store):
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("database_url", "kills"),
+    [
+        ("sqlite", 4),
+        pytest.param("postgresql", 4, marks=pytest.mark.slow),
+        pytest.param("sqlite", 50, marks=pytest.mark.slow),
+        pytest.param("postgresql", 50, marks=pytest.mark.slow),
+    ],
+    indirect=["database_url"],
+)
 def test_every_job_ends_right_whoever_is_killed(database_url, tmp_path, kills):
     variables = {
         "PEQUOD_DATABASE_URL": database_url,

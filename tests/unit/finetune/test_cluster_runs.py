@@ -131,6 +131,7 @@ async def test_a_launch_whose_answer_is_lost_leaves_one_run(cluster, monkeypatch
         assert walk(process.jobs.records, job_id)[1:4] == ["queued", "preparing", "queued"]
 
 
+@pytest.mark.slow
 async def test_two_services_share_a_cluster(cluster):
     async with contextlib.AsyncExitStack() as stack:
         both = [await stack.enter_async_context(cluster.service()) for _ in range(2)]
@@ -157,6 +158,7 @@ async def test_a_team_trains_one_model(cluster):
         assert command[0] == "torchrun"
 
 
+@pytest.mark.slow
 async def test_a_team_stops_together_and_keeps_what_it_learnt(cluster):
     async with cluster.service() as (stub, process):
         job_id = await created(stub, process, team(100_000))

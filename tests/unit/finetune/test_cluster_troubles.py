@@ -72,7 +72,10 @@ async def test_a_registry_that_comes_back_is_waited_for(cluster):
     ("reason", "says", "counts"),
     [
         ("PreemptionByScheduler", "its Pod had to leave", 0),
-        ("TerminationByKubelet", "its node evicted it: Evicted: low on memory", 1),
+        pytest.param(
+            *("TerminationByKubelet", "its node evicted it: Evicted: low on memory", 1),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 async def test_a_run_that_has_to_leave_goes_on_from_its_checkpoint(cluster, reason, says, counts):

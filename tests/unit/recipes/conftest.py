@@ -1,4 +1,4 @@
-"""A tiny language model and conversations to tune it on."""
+"""A tiny language model and conversations to tune it on; a text encoder's tokens learnt in little time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import json
 
 import pytest
 
+from services.finetune.recipes.peeps import words
 from tests.unit.sampler import language_models as tiny
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_captions():
+    """Enough for all tokens that are asked for; to draw the 20,000 of a real training takes seconds."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(words, "_SAMPLE", 1_000)
+        yield
 
 
 def conversations(count):

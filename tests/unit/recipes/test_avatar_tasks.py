@@ -11,6 +11,7 @@ from PIL import Image
 
 from services.common.store import Kind
 from services.finetune.catalogue.entries import recipe
+from services.finetune.recipes import pretrain_diffusion
 from services.finetune.recipes.gan.alarms import tell
 from services.finetune.recipes.gan.pitfalls.detectors import COLLAPSE, VANISHING
 from services.finetune.recipes.gan.pitfalls.events import Event, What
@@ -22,6 +23,7 @@ from services.finetune.worker.running import load
 
 TEXT = Path(__file__).parents[3] / "models/peeps-clip/2"
 CLIP = {"width": 32, "text_layers": 1, "image_layers": 1, "dimensions": 16, "batch": 8}
+SMALL = pretrain_diffusion.Config(widths=(32, 32), blocks=1, attends=(False, True))
 GAN = {"size": 16, "finest": 8, "most": 16, "batch": 8, "look_every": 4}
 WISHES = {
     "pretrain_clip": (CLIP, Kind.TEXT_IMAGE_EMBEDDER),
@@ -71,7 +73,8 @@ def task_of(name: str, data: Path, work: Path) -> Task:
 
 
 @pytest.mark.parametrize("name", WISHES)
-def test_a_task_that_was_stopped_goes_on_to_its_candidate(name, data, tmp_path):
+def test_a_task_that_was_stopped_goes_on_to_its_candidate(name, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain_diffusion, "Config", lambda: SMALL)
     run, task = load(recipe(name)), task_of(name, data, tmp_path)
     with pytest.raises(Stopped):
         run(task, Following(stops_after=2))

@@ -171,8 +171,10 @@ def test_peft_reads_the_adapter_to_the_same_words(whole, base):
 @pytest.mark.parametrize(
     ("place", "count"),
     [
-        ("services.finetune.recipes.personal.prior:np.save", 1),
-        ("services.finetune.recipes.candidates.folder:Candidates.note", 2),
+        pytest.param("services.finetune.recipes.personal.prior:np.save", 1, marks=pytest.mark.slow),
+        pytest.param(
+            "services.finetune.recipes.candidates.folder:Candidates.note", 2, marks=pytest.mark.slow
+        ),
         ("services.finetune.recipes.saving:os.fsync", 2),
         ("services.finetune.recipes.personal.training:descend", 4),
     ],

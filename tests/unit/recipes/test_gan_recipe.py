@@ -60,7 +60,14 @@ def test_a_gan_learns_and_is_published(peeps, tmp_path):
     assert load_file(out / "generator.safetensors")["mapping.mean"].abs().sum() > 0
 
 
-@pytest.mark.parametrize("loss", losses.LOSSES)
+SHORT = (losses.NON_SATURATING, losses.WGAN_GP)
+"""The loss of the shipped model, and the one with most to remember."""
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [pytest.param(each, marks=() if each in SHORT else pytest.mark.slow) for each in losses.LOSSES],
+)
 def test_what_was_stopped_goes_on_to_the_same_weights(loss, peeps, tmp_path, monkeypatch):
     options = replace(OPTIONS, loss=loss)
     _, whole = trained(peeps, tmp_path / "whole", options)

@@ -59,6 +59,7 @@ def run(peeps, home, preset, **changes):
     return Run(peeps, home, **vars(replace(PRESETS[preset], look_every=50, **changes)))
 
 
+@pytest.mark.slow
 def test_nothing_rings_in_a_healthy_run(peeps, tmp_path):
     healthy = run(peeps, tmp_path, "healthy", steps=150)
     assert healthy.events == []

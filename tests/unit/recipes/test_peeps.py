@@ -52,7 +52,7 @@ def test_drawing_gives_the_shipped_pictures(held_out, tmp_path):
 
 def test_nothing_held_out_is_learnt():
     kept_back = {repr(each) for each in avatars(HELD_OUT, HELD_OUT_SEED)}
-    assert not kept_back & {repr(each) for each in avatars(20_000, 1)}
+    assert not kept_back & {repr(each) for each in avatars(7_000, 1)}  # number 6,639 would be one of them
 
 
 def test_every_word_is_common():

@@ -131,7 +131,10 @@ KILLS = {
     ("which", "place", "count"),
     [
         ("lora", "services.finetune.recipes.language_tuning.training:descend_by", 4),
-        ("lora", "services.finetune.recipes.candidates.folder:Candidates.note", 1),
+        pytest.param(
+            *("lora", "services.finetune.recipes.candidates.folder:Candidates.note", 1),
+            marks=pytest.mark.slow,
+        ),
         ("full", "services.finetune.recipes.saving:os.fsync", 2),
     ],
 )
