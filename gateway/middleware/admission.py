@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from gateway.call import Call
 from gateway.gate import Gate
+from gateway.middleware.waits import CallerWaits
+from gateway.past import Stay
 from gateway.pipeline import Proceed
 from gateway.settings import Policy
 from services.common.metrics import Metrics
@@ -40,12 +42,14 @@ class Admission:
                 await gate.wait(call.principal, call.deadline - arrived)
             entered = time.monotonic()
             self._metrics.queue_seconds.observe(entered - arrived)
+        waits, done = CallerWaits.of(call), False
         try:
             await proceed(call)
+            done = True
         finally:
             held = time.monotonic() - entered
-            spent = held / max(call.deadline - entered, 1e-3)
-            gate.leave(call.principal, held, call.usage, spent)
+            served = max(0.0, held - waits.seconds) if waits else held
+            gate.leave(call.principal, Stay(held, served, call.deadline - entered, done, call.usage))
 
 
 def _only_watches(call: Call) -> bool:
