@@ -101,9 +101,10 @@ async def run(scenario: Scenario, target: Target) -> Result:
 async def _measured(
     scenario: Scenario, target: Target, calls: Mapping[str, Calls], peak: float | None
 ) -> Result:
+    watched = {**target.watched, CLIENT: Watched(psutil.Process, "")}
+    await asyncio.gather(*[each.found() for each in watched.values()])
     record, ticks = Record(), LoopWatch()
     run_of = _Run(scenario, calls, record, peak)
-    watched = {**target.watched, CLIENT: Watched(psutil.Process, "")}
     busy = busy_seconds()
     async with watching(watched, record), ticks.watching(record):
         acting = asyncio.create_task(_act(scenario, target.actions, record))

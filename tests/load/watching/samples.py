@@ -51,11 +51,17 @@ class Watched:
     _last: float = 0.0
     _cpu: float = 0.0
 
+    async def found(self) -> None:
+        """Look for the process. That takes long among many, so it is done before a run begins."""
+        with contextlib.suppress(psutil.Error, LookupError):
+            await asyncio.to_thread(self._look)
+
     async def sample(self, at: float, client: httpx.AsyncClient) -> None:
         """Take one, where the process is there."""
         page = await read_page(client, self.metrics) if self.metrics else None
         with contextlib.suppress(psutil.Error, LookupError):
-            memory = self._look()
+            # In a thread: it may have to look for another process, and calls must begin on time meanwhile.
+            memory = await asyncio.to_thread(self._look)
             depth = None if page is None else page.total(RUNNING[0])
             self.samples.append(Sample(at, self._cpu, memory, depth, at_work(page)))
 

@@ -14,6 +14,7 @@ from tests.unit.gateway.openai_parts import COMPLETIONS
 
 CALLS, SECONDS = 3, 3.0
 PIECE, PIECES = b"x" * 2**17, 200
+TIME = {"x-timeout-seconds": str(SECONDS)}
 FIRST_PLACES = 64
 
 
@@ -49,19 +50,19 @@ async def read_once(door, read=1):
 async def events_begun(door):
     """The same of server-sent events; it leaves once its time is over."""
     body = {"model": "m", "prompt": "p", "stream": True}
-    given = {"x-timeout-seconds": str(SECONDS)}
-    async with door.http.stream("POST", COMPLETIONS, json=body, headers=given) as reply:
+    async with door.http.stream("POST", COMPLETIONS, json=body, headers=TIME) as reply:
         assert reply.status_code == 200
-        await anext(reply.aiter_raw())
+        chunks = reply.aiter_raw()  # kept: without it the connection would be closed
+        await anext(chunks)
         await asyncio.sleep(1.2 * SECONDS)
 
 
 async def lines_begun(door):
     """The same of lines of JSON."""
-    given = {"x-timeout-seconds": str(SECONDS)}
-    async with door.http.stream("POST", GENERATE_STREAM, json={}, headers=given) as reply:
+    async with door.http.stream("POST", GENERATE_STREAM, json={}, headers=TIME) as reply:
         assert reply.status_code == 200
-        await anext(reply.aiter_raw())
+        chunks = reply.aiter_raw()  # kept: without it the connection would be closed
+        await anext(chunks)
         await asyncio.sleep(1.2 * SECONDS)
 
 
@@ -77,11 +78,17 @@ async def upload_begun(door):
         await call
 
 
+async def until_idle(door, service):
+    """Wait until no call has a place any more."""
+    async with asyncio.timeout(30):
+        while door.sample("pequod_inflight", service=service):
+            await asyncio.sleep(0.01)
+
+
 async def places_after(door, service, *calls):
     """How many places there are once all of ``calls`` have ended."""
     await asyncio.gather(*calls)
-    while door.sample("pequod_inflight", service=service):
-        await asyncio.sleep(0.01)
+    await until_idle(door, service)
     return door.sample("pequod_places", service=service)
 
 
@@ -97,6 +104,25 @@ async def test_slow_readers_leave_the_places_where_they_were(behaviour, call):
     ):
         assert await places_after(door, "sampler", *(call(door) for _ in range(CALLS))) == FIRST_PLACES
         assert backend.calls(GENERATE_STREAM) == CALLS
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [(COMPLETIONS, {"model": "m", "prompt": "p", "stream": True}), (GENERATE_STREAM, {})],
+    ids=["events", "lines"],
+)
+async def test_who_stands_still_keeps_no_place_beyond_its_deadline(path, body):
+    async with (
+        backends(FakeBackend().on(GENERATE_STREAM, flood_of_text)) as (backend,),
+        gateway(sampler=[backend]) as door,
+        door.http.stream("POST", path, json=body, headers=TIME) as reply,
+    ):
+        chunks = reply.aiter_raw()  # kept: without it the connection would be closed
+        await anext(chunks)
+        assert door.sample("pequod_inflight", service="sampler") == 1
+        await until_idle(door, "sampler")  # with the connection still open
+        late = {"method": GENERATE_STREAM, "code": "DEADLINE_EXCEEDED"}
+        assert door.sample("pequod_requests_total", service="gateway", **late) == 1
 
 
 async def test_slow_senders_leave_the_places_where_they_were():
