@@ -7,6 +7,7 @@ import contextlib
 import statistics
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import httpx
 import psutil
@@ -52,7 +53,7 @@ class Watched:
     _cpu: float = 0.0
 
     async def found(self) -> None:
-        """Look for the process. That takes long among many, so it is done before a run begins."""
+        """Look for the process; nothing where it is not there."""
         with contextlib.suppress(psutil.Error, LookupError):
             await asyncio.to_thread(self._look)
 
@@ -91,27 +92,38 @@ def _cpu(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+Sampling = Callable[[Record], contextlib.AbstractAsyncContextManager[None]]
+"""Samples every second for as long as its block lasts, and once more at its end."""
+
+
 @contextlib.asynccontextmanager
-async def watching(watched: Mapping[str, Watched], record: Record) -> AsyncIterator[None]:
-    """Sample every second for as long as the block lasts, and once more at its end."""
+async def watching(watched: Mapping[str, Watched]) -> AsyncIterator[Sampling]:
+    """Find the processes and be ready to read their pages: both take this process tens of milliseconds."""
     async with httpx.AsyncClient(trust_env=False) as client:
+        await asyncio.gather(*[each.found() for each in watched.values()])
+        yield partial(_sampling, watched, client)
 
-        async def once() -> None:
-            at = record.now()
-            await asyncio.gather(*[each.sample(at, client) for each in watched.values()])
 
-        async def forever() -> None:
-            while True:
-                await once()
-                await asyncio.sleep(EVERY)
+@contextlib.asynccontextmanager
+async def _sampling(
+    watched: Mapping[str, Watched], client: httpx.AsyncClient, record: Record
+) -> AsyncIterator[None]:
+    async def once() -> None:
+        at = record.now()
+        await asyncio.gather(*[each.sample(at, client) for each in watched.values()])
 
-        task = asyncio.create_task(forever())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    async def forever() -> None:
+        while True:
             await once()
+            await asyncio.sleep(EVERY)
+
+    task = asyncio.create_task(forever())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await once()
 
 
 def slope(samples: Sequence[Sample], warm: float = 1 / 3) -> float | None:
