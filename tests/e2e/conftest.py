@@ -118,18 +118,13 @@ def environment(ports: list[int]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def started(folder: Path, niceness: int = 0, **extra: str):
-    """`pequod up` in ``folder``, with so much more niceness than ours; nothing is left running afterwards."""
+def started(folder: Path, **extra: str):
+    """`pequod up` in ``folder``; nothing is left running afterwards."""
     ports = lasting_ports(PORTS)
     variables = {**environment(ports), **extra}
     with (folder / "up.txt").open("wb") as output:
         process = subprocess.Popen(
-            ["nice", "-n", str(niceness), PEQUOD, "up"],
-            env=variables,
-            cwd=folder,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
+            [PEQUOD, "up"], env=variables, cwd=folder, stdout=output, stderr=output, start_new_session=True
         )
     platform = Platform(
         grpc=f"127.0.0.1:{ports[0]}",

@@ -19,11 +19,6 @@ from tests.load.running import Target
 from tests.load.scenario import Scenario
 from tests.load.watching.samples import Watched
 
-BEHIND = 5
-"""Steps of niceness by which a platform of our own stands behind the load generator.
-
-That takes little of the cores that they share, and where it waits for one it measures itself.
-"""
 Keys = Mapping[str, str | None]
 """Of each group."""
 
@@ -33,7 +28,7 @@ def started_for(scenario: Scenario) -> Iterator[Target]:
     """A platform that is started for a scenario on free ports, in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="pequod-load-") as folder:
         keys, variables = _keys(scenario, Path(folder))
-        with started(Path(folder), niceness=BEHIND, **variables) as platform:
+        with started(Path(folder), **variables) as platform:
             yield own(scenario, platform, keys)
 
 
