@@ -16,6 +16,7 @@ import time
 from gateway.fair import FairQueue
 from gateway.past import Past, Stay
 from gateway.principal import Principal
+from gateway.trial import Trial
 from pequod.common.v1 import Usage
 from services.common.errors import Code, Reason, ServiceError, overloaded
 
@@ -52,6 +53,7 @@ class Gate:
         self._queue = queue
         self._waiting: FairQueue[_Waiting] = FairQueue()
         self._past = Past()
+        self._trial = Trial(self._least)
 
     @property
     def places(self) -> int:
@@ -108,12 +110,17 @@ class Gate:
 
     def leave(self, principal: Principal, stay: Stay) -> None:
         """Give a place back."""
-        if self._past.crowded(stay):
-            self._shrink()
+        tenant, late = principal.tenant, self._past.crowded(stay)
+        if late:
+            self._too_many(tenant)
         elif stay.usage is not None and not stay.missed:
-            self._adapt(stay.usage, may_grow=stay.served < _TIGHT * stay.given)
-        self._past.add(principal.tenant, stay)
+            may_grow = stay.served < _TIGHT * stay.given and not self._trial.under_way
+            self._adapt(stay.usage, may_grow=may_grow)
+        self._past.add(tenant, stay)
         self._pass_on()
+        if self._trial.under_way and (late or stay.done):
+            now = time.monotonic()
+            self._trial.left(tenant, late=late, entered=now - stay.held, inflight=self.inflight, now=now)
 
     def _pass_on(self) -> None:
         self.inflight -= 1
@@ -160,6 +167,14 @@ class Gate:
         elif may_grow and self.inflight >= self.places:
             step = 1.0 if self._searching else 1.0 / self._limit
             self._limit = min(self.most, self._limit + step)
+
+    def _too_many(self, tenant: str) -> None:
+        """A call of ``tenant`` was late for its company, unless its calls are late in any."""
+        if self._trial.excuses(tenant, time.monotonic()):
+            return
+        self._shrink()
+        if self._limit <= self._least:
+            self._trial.begin()
 
     def _shrink(self) -> None:
         self._limit = max(self._least, self._limit * _DECREASE)

@@ -54,6 +54,17 @@ class SharedSteps:
             self.left.pop(call, None)
 
 
+class OwnSteps:
+    """A service that is as quick for many as for one, as far as its callers' places go."""
+
+    async def serve(self):
+        """There is nothing to share."""
+
+    async def answer(self, work):
+        """``work``: seconds that it takes."""
+        await asyncio.sleep(work)
+
+
 @dataclass
 class Reader:
     """Takes ``pause`` seconds for each piece."""
@@ -82,9 +93,9 @@ class Kinds:
 class Place:
     """A service behind the step that admits calls to it."""
 
-    def __init__(self, clock):
+    def __init__(self, clock, service):
         self.record = Record(clock)
-        self._clock, self._service, self._metrics = clock, SharedSteps(), Metrics("gateway")
+        self._clock, self._service, self._metrics = clock, service, Metrics("gateway")
         self._admission = Admission(["sampler"], Policy(max_inflight=512, max_queue=512), self._metrics)
         self._working = asyncio.create_task(self._service.serve())
 
@@ -132,11 +143,11 @@ def loop(monkeypatch):
     made.close()
 
 
-def played(loop, scene):
+def played(loop, scene, service=SharedSteps):
     """What ``scene(place)`` returns."""
 
     async def main():
-        place = Place(loop.time)
+        place = Place(loop.time, service())
         try:
             return await scene(place)
         finally:
@@ -177,3 +188,19 @@ def test_who_reads_slowly_takes_no_places_from_others(loop):
     assert {outcome.kind for outcome in others} == {Kind.OK}
     assert len(read) > 300
     assert places >= FIRST_PLACES
+
+
+def test_who_is_late_in_any_company_takes_no_places_from_others(loop):
+    """Its calls take longer than it gives them, those of the others are quick."""
+    hopeless = Kinds("hopeless", work=1.5, deadline=1.0)
+    quick = Kinds("quick", work=0.2, deadline=60.0)
+
+    async def beside_others(place):
+        calling = asyncio.create_task(place.callers(8, 60.0, hopeless))
+        others = await place.callers(40, 60.0, quick)
+        return await calling, others
+
+    late, others = played(loop, beside_others, OwnSteps)
+    assert not any(outcome.kind is Kind.OK for outcome in late)
+    end = summary(between(others, 40.0, 60.0), 20.0)
+    assert end.goodput >= 0.9 * 40 / 0.2

@@ -8,8 +8,9 @@ import httpx
 import psutil
 import pytest
 
+from tests.load.core.outcome import Record
 from tests.load.watching.exposition import Page, read_page
-from tests.load.watching.samples import Sample, Watched, at_work, growth, slope
+from tests.load.watching.samples import Sample, Watched, at_work, growth, slope, watching
 
 PAGE = """# HELP pequod_queue_depth Requests waiting now.
 pequod_queue_depth{service="sampler"} 3.0
@@ -102,3 +103,19 @@ def test_the_slope_is_per_ten_minutes_after_the_warm_up():
 def test_growth_is_from_the_first_third_to_the_last():
     assert growth(memory([100, 100, 150, 150, 120, 120])) == pytest.approx(20)
     assert growth(memory([1, 2])) is None
+
+
+async def test_processes_are_looked_for_before_a_run_begins():
+    looked = []
+
+    def find():
+        looked.append(1)
+        return psutil.Process()
+
+    watched = {"one": Watched(find, "")}
+    async with watching(watched) as sampling:
+        assert len(looked) == 1
+        async with sampling(Record()):
+            pass
+    assert len(looked) == 1
+    assert watched["one"].samples
