@@ -16,6 +16,8 @@ from tests.load.core.outcome import Record
 from tests.load.watching.exposition import Page, read_page
 
 EVERY = 1.0
+LEAST_SECONDS = 300.0
+"""From which a slope is told."""
 RUNNING = (
     "pequod_queue_depth",
     "pequod_sequences_running",
@@ -129,10 +131,10 @@ async def _sampling(
 def slope(samples: Sequence[Sample], warm: float = 1 / 3) -> float | None:
     """% by which memory grows in ten minutes, by least squares over all but the first ``warm`` of samples.
 
-    None with fewer than ten samples left.
+    None where less than LEAST_SECONDS are left: the end of a warm-up seems a slope there.
     """
     kept = samples[int(len(samples) * warm) :]
-    if len(kept) < 10:
+    if not kept or kept[-1].at - kept[0].at < LEAST_SECONDS:
         return None
     fit = statistics.linear_regression([each.at for each in kept], [each.memory_mib for each in kept])
     return 100 * 600 * fit.slope / statistics.mean(each.memory_mib for each in kept)

@@ -93,11 +93,12 @@ async def test_a_process_that_is_gone_leaves_a_gap():
 
 
 def test_the_slope_is_per_ten_minutes_after_the_warm_up():
-    warm, flat = [50.0 + at for at in range(50)], [100.0] * 100
+    warm, flat = [50.0 + at / 4 for at in range(200)], [100.0] * 400
     assert slope(memory(warm + flat)) == pytest.approx(0.0, abs=1e-9)
     rising = [100.0 + at / 60 for at in range(600)]
     assert slope(memory(rising)) == pytest.approx(100 * 10 / 106.7, rel=0.01)
-    assert slope(memory([1.0] * 10)) is None
+    assert slope(memory([1.0] * 440)) is None  # too short to say
+    assert slope([]) is None
 
 
 def test_growth_is_from_the_first_third_to_the_last():
