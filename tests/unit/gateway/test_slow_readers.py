@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 
 import grpc
+import httpx
 import pytest
 
 from pequod.sampler import v1
 from tests.unit.gateway.fakes import GENERATE_STREAM, UPLOAD, FakeBackend, backends, gateway
 from tests.unit.gateway.openai_parts import COMPLETIONS
 
-CALLS, SECONDS = 3, 3.0
+CALLS, SECONDS = 3, 4.0
 PIECE, PIECES = b"x" * 2**17, 200
 TIME = {"x-timeout-seconds": str(SECONDS)}
 FIRST_PLACES = 64
@@ -47,22 +49,32 @@ async def read_once(door, read=1):
         call.cancel()
 
 
-async def events_begun(door):
-    """The same of server-sent events; it leaves once its time is over."""
-    body = {"model": "m", "prompt": "p", "stream": True}
-    async with door.http.stream("POST", COMPLETIONS, json=body, headers=TIME) as reply:
+@contextlib.asynccontextmanager
+async def streamed(door, path, body):
+    """A reply over HTTP whose reader has little room for what it does not read."""
+    room = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)]
+    async with (
+        httpx.AsyncClient(
+            base_url=door.base, timeout=30, transport=httpx.AsyncHTTPTransport(socket_options=room)
+        ) as client,
+        client.stream("POST", path, json=body, headers=TIME) as reply,
+    ):
         assert reply.status_code == 200
         chunks = reply.aiter_raw()  # kept: without it the connection would be closed
         await anext(chunks)
+        yield
+
+
+async def events_begun(door):
+    """The same of server-sent events; it leaves once its time is over."""
+    body = {"model": "m", "prompt": "p", "stream": True}
+    async with streamed(door, COMPLETIONS, body):
         await asyncio.sleep(1.2 * SECONDS)
 
 
 async def lines_begun(door):
     """The same of lines of JSON."""
-    async with door.http.stream("POST", GENERATE_STREAM, json={}, headers=TIME) as reply:
-        assert reply.status_code == 200
-        chunks = reply.aiter_raw()  # kept: without it the connection would be closed
-        await anext(chunks)
+    async with streamed(door, GENERATE_STREAM, {}):
         await asyncio.sleep(1.2 * SECONDS)
 
 
@@ -115,10 +127,8 @@ async def test_who_stands_still_keeps_no_place_beyond_its_deadline(path, body):
     async with (
         backends(FakeBackend().on(GENERATE_STREAM, flood_of_text)) as (backend,),
         gateway(sampler=[backend]) as door,
-        door.http.stream("POST", path, json=body, headers=TIME) as reply,
+        streamed(door, path, body),
     ):
-        chunks = reply.aiter_raw()  # kept: without it the connection would be closed
-        await anext(chunks)
         assert door.sample("pequod_inflight", service="sampler") == 1
         await until_idle(door, "sampler")  # with the connection still open
         late = {"method": GENERATE_STREAM, "code": "DEADLINE_EXCEEDED"}
