@@ -3,6 +3,9 @@
 How many places help is found out: while calls wait in the service's own queue, which knows no tenants, or
 share its steps with so many that their deadlines pass in mid-work, there are too many; while all are taken
 and none waits there, there may be too few. (Additive increase, multiplicative decrease: Chiu and Jain, 1989.)
+
+Two times matter. How long a call has its place says how long others wait for one, and what it costs them. How
+long the service had it, without the waits for a slow caller, says whether the service is crowded.
 """
 
 from __future__ import annotations
@@ -11,22 +14,19 @@ import asyncio
 import time
 
 from gateway.fair import FairQueue
+from gateway.past import Past, Stay
 from gateway.principal import Principal
+from gateway.trial import Trial
 from pequod.common.v1 import Usage
 from services.common.errors import Code, Reason, ServiceError, overloaded
 
-_NEWEST = 0.05
-"""Weight of the newest call in running means of how long a place is held."""
 _FIRST_PLACES = 64
 _LEAST_PLACES = 8
 _DECREASE = 0.95
-_TIGHT, _LATE = 0.5, 0.98
-"""Shares of its time that a call has spent: more company would bring it near its deadline; it missed it."""
-_PATIENT = 0.5
-"""Share of the mean time of a call below which a deadline says nothing of the service."""
+_TIGHT = 0.5
+"""Share of its time that a call needs of the service: more company would bring it near its deadline."""
 _QUEUED_MS = 2.0
 """A wait in a service shorter than this is none."""
-_MOST_MEANS = 10_000
 
 
 class _Waiting:
@@ -46,13 +46,14 @@ class Gate:
     def __init__(self, places: int, queue: int) -> None:
         self.inflight = 0
         self.most = places
+        self._least = min(_LEAST_PLACES, places)
         self._limit = float(min(places, _FIRST_PLACES))
         self._searching = True
         """Until there were too many for the first time; from then on one more for a whole round of calls."""
         self._queue = queue
         self._waiting: FairQueue[_Waiting] = FairQueue()
-        self._held = 0.05
-        self._held_of: dict[str, float] = {}
+        self._past = Past()
+        self._trial = Trial(self._least)
 
     @property
     def places(self) -> int:
@@ -75,7 +76,7 @@ class Gate:
         Every other tenant with as much waiting goes in between; who has more waits for its own surplus.
         """
         before = min(self.queued, (self._waiting.waiting(flow) + 1) * max(1, self._waiting.flows()))
-        return (before + 1) * self._held / self.places
+        return (before + 1) * self._past.all.held / self.places
 
     def enter(self) -> None:
         """Take a free place."""
@@ -94,7 +95,7 @@ class Gate:
         if late or (len(self._waiting) >= self._queue and not self._make_room(flow)):
             raise overloaded("too many calls are waiting", expected)
         waiting = _Waiting(flow, time.monotonic() + seconds)
-        cost = self._held_of.get(flow, self._held) / self._held
+        cost = self._past.of(flow).held / self._past.all.held
         self._waiting.push(waiting, flow, principal.priority, cost)
         try:
             async with asyncio.timeout(seconds):
@@ -107,19 +108,19 @@ class Gate:
                 ) from None
             raise
 
-    def leave(
-        self, principal: Principal, held: float, usage: Usage | None = None, spent: float = 0.0
-    ) -> None:
-        """Give the place back after ``held`` seconds: a share ``spent`` of the time until the deadline."""
-        # Whoever gives less time than calls take on average would be late with any number of places.
-        patient = held >= _PATIENT * self._held
-        self._measure(principal.tenant, held)
-        if spent >= _LATE:
-            if patient:
-                self._shrink()
-        elif usage is not None:
-            self._adapt(usage, may_grow=spent < _TIGHT)
+    def leave(self, principal: Principal, stay: Stay) -> None:
+        """Give a place back."""
+        tenant, late = principal.tenant, self._past.crowded(stay)
+        if late:
+            self._too_many(tenant)
+        elif stay.usage is not None and not stay.missed:
+            may_grow = stay.served < _TIGHT * stay.given and not self._trial.under_way
+            self._adapt(stay.usage, may_grow=may_grow)
+        self._past.add(tenant, stay)
         self._pass_on()
+        if self._trial.under_way and (late or stay.done):
+            now = time.monotonic()
+            self._trial.left(tenant, late=late, entered=now - stay.held, inflight=self.inflight, now=now)
 
     def _pass_on(self) -> None:
         self.inflight -= 1
@@ -136,11 +137,11 @@ class Gate:
             self.inflight += 1
 
     def _work(self, flow: str) -> float:
-        """Seconds that a call of ``flow`` is likely to take; the least that tenants' calls take on average.
+        """Seconds that a call of ``flow`` is likely to take; no more than all tenants' calls do on average.
 
         Whoever sends long and short calls should not have the short ones refused for the long.
         """
-        return min(self._held_of.get(flow, self._held), self._held)
+        return min(self._past.of(flow).whole, self._past.all.whole)
 
     def _make_room(self, flow: str) -> bool:
         """Let the last call of the tenant that has most waiting go, if that is more than ``flow`` has."""
@@ -160,13 +161,6 @@ class Gate:
             return
         self._waiting.remove(waiting)
 
-    def _measure(self, flow: str, held: float) -> None:
-        self._held += _NEWEST * (held - self._held)
-        mean = self._held_of.get(flow, held)
-        if len(self._held_of) >= _MOST_MEANS:
-            self._held_of.clear()
-        self._held_of[flow] = mean + _NEWEST * (held - mean)
-
     def _adapt(self, usage: Usage, *, may_grow: bool) -> None:
         if usage.queue_ms > _usual_wait(usage):
             self._shrink()
@@ -174,8 +168,16 @@ class Gate:
             step = 1.0 if self._searching else 1.0 / self._limit
             self._limit = min(self.most, self._limit + step)
 
+    def _too_many(self, tenant: str) -> None:
+        """A call of ``tenant`` was late for its company, unless its calls are late in any."""
+        if self._trial.excuses(tenant, time.monotonic()):
+            return
+        self._shrink()
+        if self._limit <= self._least:
+            self._trial.begin()
+
     def _shrink(self) -> None:
-        self._limit = max(min(_LEAST_PLACES, self.most), self._limit * _DECREASE)
+        self._limit = max(self._least, self._limit * _DECREASE)
         self._searching = False
 
 

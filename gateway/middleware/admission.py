@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
 from collections.abc import Iterable
 
 from gateway.call import Call
 from gateway.gate import Gate
+from gateway.middleware.waits import CallerWaits
+from gateway.past import Stay
 from gateway.pipeline import Proceed
 from gateway.settings import Policy
+from services.common.errors import Code, Reason, ServiceError
 from services.common.metrics import Metrics
 from services.common.tracing import spans
+
+_MOMENT = 0.5
+"""Seconds after its deadline for which a stream may go on until it is cut."""
 
 
 class Admission:
@@ -40,12 +47,30 @@ class Admission:
                 await gate.wait(call.principal, call.deadline - arrived)
             entered = time.monotonic()
             self._metrics.queue_seconds.observe(entered - arrived)
+        waits, done = CallerWaits.of(call), False
         try:
-            await proceed(call)
+            await (_in_time(call, proceed) if waits else proceed(call))
+            done = True
         finally:
             held = time.monotonic() - entered
-            spent = held / max(call.deadline - entered, 1e-3)
-            gate.leave(call.principal, held, call.usage, spent)
+            served = max(0.0, held - waits.seconds) if waits else held
+            gate.leave(call.principal, Stay(held, served, call.deadline - entered, done, call.usage))
+
+
+async def _in_time(call: Call, proceed: Proceed) -> None:
+    """Take a stream further. One whose reader stands still ends, too, and gives its place back.
+
+    gRPC ends such a call itself; through HTTP nobody else would while a reply waits to be taken.
+    Raises DEADLINE, a moment after the service and gRPC have had the time to say it better.
+    """
+    try:
+        async with asyncio.timeout(call.deadline - time.monotonic() + _MOMENT) as patience:
+            await proceed(call)
+    except TimeoutError:
+        if not patience.expired():
+            raise
+        what = "the deadline passed while a reply waited to be read"
+        raise ServiceError(Code.DEADLINE_EXCEEDED, Reason.DEADLINE, what) from None
 
 
 def _only_watches(call: Call) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.load.actions import Event
 from tests.load.core.outcome import Kind, Outcome
-from tests.load.core.summary import Second, Summary, between, by_second, summary
+from tests.load.core.summary import Stretch, Summary, between, by_time, summary
 from tests.load.rules import Figure, Held
 from tests.load.scenario import Scenario
 from tests.load.watching.freeing import Freed
@@ -62,14 +62,14 @@ class Result:
         chosen = [o for o in between(self.outcomes, begin, end) if of in ("", o.group, o.call)]
         return summary(chosen, end - begin)
 
-    def by_second(self) -> list[Second]:
-        """All calls, second by second."""
-        return by_second(self.outcomes)
+    def by_time(self, every: int = 1) -> list[Stretch]:
+        """All calls, by stretches of ``every`` seconds."""
+        return by_time(self.outcomes, every)
 
     def calls_of(self, process: str) -> int:
         """Calls that passed a process."""
         kinds = self.scenario.calls
-        return sum(process in ("gateway", kinds[each.call].SERVICE) for each in self.outcomes)
+        return sum(process in (CLIENT, "gateway", kinds[each.call].SERVICE) for each in self.outcomes)
 
     def cpu_per_call(self, process: str) -> float | None:
         """CPU microseconds. None where no call came by."""
@@ -117,7 +117,7 @@ class Result:
             "freed": [{**asdict(each), "beyond": each.beyond} for each in self.freed],
             "running_at_end": self.running_at_end,
             "cpu_us_per_call": {name: self.cpu_per_call(name) for name in self.watched},
-            "seconds": [asdict(each) for each in self.by_second()],
+            "seconds": [asdict(each) for each in self.by_time()],
             "samples": {name: [asdict(s) for s in each.samples] for name, each in self.watched.items()},
         }
         found = _finite(plain)

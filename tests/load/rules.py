@@ -27,7 +27,7 @@ FIGURES = {
     **{f"first_{name}": f"ms, {name} of the time to a stream's first piece" for name in ("p50", "p99")},
     **{f"gap_{name}": f"ms, {name} of the time between a stream's pieces" for name in ("p50", "p99")},
     "queue_depth": "most that waited in a process",
-    "memory_slope": "% by which a process's memory grows in ten minutes",
+    "memory_slope": "% by which a process's memory grows in ten minutes, after the first third",
     "memory_growth": "% by which a process's memory grew from the first third to the last",
     "recovery": "s from an action until all services were ready again, the longest",
     "freed_beyond": "ms that work went on beyond a step when nobody waited any more, the most of all",

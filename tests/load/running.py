@@ -101,14 +101,16 @@ async def run(scenario: Scenario, target: Target) -> Result:
 async def _measured(
     scenario: Scenario, target: Target, calls: Mapping[str, Calls], peak: float | None
 ) -> Result:
-    record, ticks = Record(), LoopWatch()
-    run_of = _Run(scenario, calls, record, peak)
     watched = {**target.watched, CLIENT: Watched(psutil.Process, "")}
-    busy = busy_seconds()
-    async with watching(watched, record), ticks.watching(record):
-        acting = asyncio.create_task(_act(scenario, target.actions, record))
-        await run_of.phases()
-        events = await acting
+    async with watching(watched) as sampling:
+        # From here on calls are due: what takes long in this process has to be over.
+        record, ticks = Record(), LoopWatch()
+        run_of = _Run(scenario, calls, record, peak)
+        busy = busy_seconds()
+        async with sampling(record), ticks.watching(record):
+            acting = asyncio.create_task(_act(scenario, target.actions, record))
+            await run_of.phases()
+            events = await acting
     lasted = record.now()
     ours = sum(each.cpu_between(0.0, lasted) for each in watched.values())
     machine = Machine(

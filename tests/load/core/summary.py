@@ -104,29 +104,31 @@ def between(outcomes: Iterable[Outcome], begin: float, end: float) -> list[Outco
 
 
 @dataclass(frozen=True)
-class Second:
-    """One second of a run: calls by when they were due, right answers also by when they came."""
+class Stretch:
+    """One stretch of a run: calls by when they were due, right answers also by when they came."""
 
     at: int
+    """Second at which it begins."""
     asked: int
     done: int
-    """Right answers that came in this second."""
+    """Right answers that came in it."""
     kinds: dict[str, int]
     p50: float
     p99: float
 
 
-def by_second(outcomes: Sequence[Outcome]) -> list[Second]:
-    """Every second from 0 to the last, also those in which nothing was due."""
+def by_time(outcomes: Sequence[Outcome], every: int = 1) -> list[Stretch]:
+    """Stretches of ``every`` seconds from 0 to the last, also those in which nothing was due."""
     if not outcomes:
         return []
-    length = 1 + int(max(outcome.ended for outcome in outcomes))
+    length = 1 + int(max(outcome.ended for outcome in outcomes)) // every
     due: list[list[Outcome]] = [[] for _ in range(length)]
-    done = Counter(int(outcome.ended) for outcome in outcomes if outcome.kind is Kind.OK)
+    done = Counter(int(outcome.ended) // every for outcome in outcomes if outcome.kind is Kind.OK)
     for outcome in outcomes:
-        due[int(outcome.due)].append(outcome)
+        due[int(outcome.due) // every].append(outcome)
     rows = []
-    for at, now in enumerate(due):
-        whole = summary(now, 1.0)
-        rows.append(Second(at, len(now), done[at], whole.kinds, whole.latency.p50, whole.latency.p99))
+    for number, now in enumerate(due):
+        whole = summary(now, every)
+        times = whole.latency
+        rows.append(Stretch(number * every, len(now), done[number], whole.kinds, times.p50, times.p99))
     return rows

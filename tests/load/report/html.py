@@ -15,7 +15,11 @@ from tests.load.result import Result
 from tests.load.rules import Held
 from tests.load.watching.samples import Sample
 
+Samples = Sequence[Sequence[Sample]]
+"""Of one process, in order; those that one point of a chart stands for are together."""
 STYLE = Path(__file__).with_name("style.css")
+_MOST_POINTS = 300
+"""Of a line; what lasts longer is drawn in stretches of several seconds."""
 _BEFORE = ("asked", "asked /s", "right /s")
 _TIMES = ("p50 ms", "p90", "p99", "p99.9", "most", "first p50", "first p99", "gap p99", "lag p99")
 
@@ -77,37 +81,34 @@ def _rules(held: Sequence[Held]) -> str:
 
 
 def _charts(result: Result) -> str:
-    seconds = result.by_second()
-    length = float(max(len(seconds), 1))
+    every = _every(result)
+    # Behind the last phase nothing is due any more.
+    seconds = [each for each in result.by_time(every) if each.at < result.seconds]
+    length, middle = float(max(every * len(seconds), 1)), every / 2
     marks = [Mark(begin, name, "phase") for name, (begin, _) in result.spans.items()]
     marks += [Mark(event.at, event.what, "event") for event in result.events]
     kinds = [kind for kind in Kind if any(kind in each.kinds for each in seconds)]
+    due = "by the second it was due" if every == 1 else f"by the {every} seconds in which it was due"
     times: dict[str, Points] = {
-        name: [(each.at + 0.5, 1e3 * getattr(each, name)) for each in seconds] for name in ("p50", "p99")
+        name: [(each.at + middle, 1e3 * getattr(each, name)) for each in seconds] for name in ("p50", "p99")
     }
     rates: dict[str, Points] = {
-        "asked": [(each.at + 0.5, float(each.asked)) for each in seconds],
-        "right answers": [(each.at + 0.5, float(each.done)) for each in seconds],
+        "asked": [(each.at + middle, each.asked / every) for each in seconds],
+        "right answers": [(each.at + middle, each.done / every) for each in seconds],
     }
     drawn = [
-        lines("Milliseconds to an answer, by the second it was due", times, length, marks, log=True),
+        lines(f"Milliseconds to an answer, {due}", times, length, marks, log=True),
         lines("Calls a second", rates, length, marks),
         stacks(
-            "How calls ended, by the second they were due",
+            f"How calls ended, {due}",
             [str(kind) for kind in kinds],
             [[each.kinds.get(kind, 0) for kind in kinds] for each in seconds],
             length,
             marks,
         ),
         _of_processes(result, "Cores at work", _cores, length, marks),
-        _of_processes(result, "Memory, MiB", lambda s: [(e.at, e.memory_mib) for e in s], length, marks),
-        _of_processes(
-            result,
-            "Waiting in queues",
-            lambda s: [(e.at, math.nan if e.queue_depth is None else e.queue_depth) for e in s],
-            length,
-            marks,
-        ),
+        _of_processes(result, "Memory, MiB", _memory, length, marks),
+        _of_processes(result, "Most waiting in queues", _waiting, length, marks),
     ]
     return f"<h2>Over time</h2>{''.join(drawn)}"
 
@@ -115,18 +116,36 @@ def _charts(result: Result) -> str:
 def _of_processes(
     result: Result,
     title: str,
-    points: Callable[[Sequence[Sample]], Points],
+    points: Callable[[Samples], Points],
     length: float,
     marks: Sequence[Mark],
 ) -> str:
-    found = {name: points(each.samples) for name, each in result.watched.items()}
+    every = _every(result)
+    found = {
+        name: points([each.samples[at : at + every] for at in range(0, len(each.samples), every)])
+        for name, each in result.watched.items()
+    }
     shown = {name: each for name, each in found.items() if not all(math.isnan(value) for _, value in each)}
     return lines(title, shown, length, marks)
 
 
-def _cores(samples: Sequence[Sample]) -> Points:
-    steps = pairwise(samples)
+def _every(result: Result) -> int:
+    """Seconds that one point of a chart stands for."""
+    return max(1, math.ceil(result.seconds / _MOST_POINTS))
+
+
+def _cores(samples: Samples) -> Points:
+    steps = pairwise(each[-1] for each in samples)
     return [(b.at, (b.cpu_seconds - a.cpu_seconds) / max(b.at - a.at, 1e-3)) for a, b in steps]
+
+
+def _memory(samples: Samples) -> Points:
+    return [(each[-1].at, each[-1].memory_mib) for each in samples]
+
+
+def _waiting(samples: Samples) -> Points:
+    depths = [(each[-1].at, [s.queue_depth for s in each if s.queue_depth is not None]) for each in samples]
+    return [(at, max(found, default=math.nan)) for at, found in depths]
 
 
 def _calls(result: Result) -> str:

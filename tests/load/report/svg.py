@@ -63,9 +63,10 @@ def stacks(
     seconds: float,
     marks: Sequence[Mark],
 ) -> str:
-    """One column a second, of parts called ``names``."""
+    """Columns side by side over ``seconds``, of parts called ``names``."""
     scale = _scale([sum(column) for column in columns], seconds, log=False)
-    width = max(_PLOT_WIDTH / seconds - 0.6, 0.5)
+    step = seconds / max(len(columns), 1)
+    width = max(_PLOT_WIDTH * step / seconds - 0.6, 0.5)
     drawn = []
     for at, column in enumerate(columns):
         below = 0.0
@@ -73,7 +74,7 @@ def stacks(
             if value:
                 top, height = scale.y(below + value), scale.y(below) - scale.y(below + value)
                 drawn.append(
-                    f'<rect class="bar {names[number]}" x="{scale.x(at):.1f}" y="{top:.1f}" '
+                    f'<rect class="bar {names[number]}" x="{scale.x(at * step):.1f}" y="{top:.1f}" '
                     f'width="{width:.1f}" height="{height:.1f}"/>'
                 )
             below += value

@@ -7,6 +7,7 @@ import contextlib
 import statistics
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import httpx
 import psutil
@@ -15,6 +16,8 @@ from tests.load.core.outcome import Record
 from tests.load.watching.exposition import Page, read_page
 
 EVERY = 1.0
+LEAST_SECONDS = 300.0
+"""From which a slope is told."""
 RUNNING = (
     "pequod_queue_depth",
     "pequod_sequences_running",
@@ -51,11 +54,17 @@ class Watched:
     _last: float = 0.0
     _cpu: float = 0.0
 
+    async def found(self) -> None:
+        """Look for the process; nothing where it is not there."""
+        with contextlib.suppress(psutil.Error, LookupError):
+            await asyncio.to_thread(self._look)
+
     async def sample(self, at: float, client: httpx.AsyncClient) -> None:
         """Take one, where the process is there."""
         page = await read_page(client, self.metrics) if self.metrics else None
         with contextlib.suppress(psutil.Error, LookupError):
-            memory = self._look()
+            # In a thread: it may have to look for another process, and calls must begin on time meanwhile.
+            memory = await asyncio.to_thread(self._look)
             depth = None if page is None else page.total(RUNNING[0])
             self.samples.append(Sample(at, self._cpu, memory, depth, at_work(page)))
 
@@ -85,36 +94,47 @@ def _cpu(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+Sampling = Callable[[Record], contextlib.AbstractAsyncContextManager[None]]
+"""Samples every second for as long as its block lasts, and once more at its end."""
+
+
 @contextlib.asynccontextmanager
-async def watching(watched: Mapping[str, Watched], record: Record) -> AsyncIterator[None]:
-    """Sample every second for as long as the block lasts, and once more at its end."""
+async def watching(watched: Mapping[str, Watched]) -> AsyncIterator[Sampling]:
+    """Find the processes and be ready to read their pages: both take this process tens of milliseconds."""
     async with httpx.AsyncClient(trust_env=False) as client:
+        await asyncio.gather(*[each.found() for each in watched.values()])
+        yield partial(_sampling, watched, client)
 
-        async def once() -> None:
-            at = record.now()
-            await asyncio.gather(*[each.sample(at, client) for each in watched.values()])
 
-        async def forever() -> None:
-            while True:
-                await once()
-                await asyncio.sleep(EVERY)
+@contextlib.asynccontextmanager
+async def _sampling(
+    watched: Mapping[str, Watched], client: httpx.AsyncClient, record: Record
+) -> AsyncIterator[None]:
+    async def once() -> None:
+        at = record.now()
+        await asyncio.gather(*[each.sample(at, client) for each in watched.values()])
 
-        task = asyncio.create_task(forever())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    async def forever() -> None:
+        while True:
             await once()
+            await asyncio.sleep(EVERY)
+
+    task = asyncio.create_task(forever())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await once()
 
 
 def slope(samples: Sequence[Sample], warm: float = 1 / 3) -> float | None:
     """% by which memory grows in ten minutes, by least squares over all but the first ``warm`` of samples.
 
-    None with fewer than ten samples left.
+    None where less than LEAST_SECONDS are left: the end of a warm-up seems a slope there.
     """
     kept = samples[int(len(samples) * warm) :]
-    if len(kept) < 10:
+    if not kept or kept[-1].at - kept[0].at < LEAST_SECONDS:
         return None
     fit = statistics.linear_regression([each.at for each in kept], [each.memory_mib for each in kept])
     return 100 * 600 * fit.slope / statistics.mean(each.memory_mib for each in kept)

@@ -8,8 +8,9 @@ import httpx
 import psutil
 import pytest
 
+from tests.load.core.outcome import Record
 from tests.load.watching.exposition import Page, read_page
-from tests.load.watching.samples import Sample, Watched, at_work, growth, slope
+from tests.load.watching.samples import Sample, Watched, at_work, growth, slope, watching
 
 PAGE = """# HELP pequod_queue_depth Requests waiting now.
 pequod_queue_depth{service="sampler"} 3.0
@@ -92,13 +93,30 @@ async def test_a_process_that_is_gone_leaves_a_gap():
 
 
 def test_the_slope_is_per_ten_minutes_after_the_warm_up():
-    warm, flat = [50.0 + at for at in range(50)], [100.0] * 100
+    warm, flat = [50.0 + at / 4 for at in range(200)], [100.0] * 400
     assert slope(memory(warm + flat)) == pytest.approx(0.0, abs=1e-9)
     rising = [100.0 + at / 60 for at in range(600)]
     assert slope(memory(rising)) == pytest.approx(100 * 10 / 106.7, rel=0.01)
-    assert slope(memory([1.0] * 10)) is None
+    assert slope(memory([1.0] * 440)) is None  # too short to say
+    assert slope([]) is None
 
 
 def test_growth_is_from_the_first_third_to_the_last():
     assert growth(memory([100, 100, 150, 150, 120, 120])) == pytest.approx(20)
     assert growth(memory([1, 2])) is None
+
+
+async def test_processes_are_looked_for_before_a_run_begins():
+    looked = []
+
+    def find():
+        looked.append(1)
+        return psutil.Process()
+
+    watched = {"one": Watched(find, "")}
+    async with watching(watched) as sampling:
+        assert len(looked) == 1
+        async with sampling(Record()):
+            pass
+    assert len(looked) == 1
+    assert watched["one"].samples

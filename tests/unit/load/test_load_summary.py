@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.load.core.outcome import Kind, Outcome, Verdict
-from tests.load.core.summary import Percentiles, between, by_second, percentile, summary
+from tests.load.core.summary import Percentiles, between, by_time, percentile, summary
 
 
 def outcome(due=0.0, took=0.1, kind=Kind.OK, **verdict):
@@ -49,12 +49,12 @@ def test_a_summary_counts_all_and_times_those_that_were_answered_or_late():
 
 
 def test_seconds_without_calls_are_there_too():
-    rows = by_second([outcome(due=0.5), outcome(due=2.9, took=1.3), outcome(due=2.1, kind=Kind.FAILED)])
+    rows = by_time([outcome(due=0.5), outcome(due=2.9, took=1.3), outcome(due=2.1, kind=Kind.FAILED)])
     assert [row.asked for row in rows] == [1, 0, 2, 0, 0]
     assert [row.done for row in rows] == [1, 0, 0, 0, 1]
     assert rows[2].kinds == {"ok": 1, "failed": 1}
     assert math.isnan(rows[1].p99)
-    assert by_second([]) == []
+    assert by_time([]) == []
 
 
 def test_a_phase_has_the_calls_that_were_due_in_it():
