@@ -66,6 +66,7 @@ def pipeline(
     """What happens to every call, in this order, whichever door it comes in by."""
     forward = Forward(metrics)
     with_models = {entry.name: pools[entry.name] for entry in settings.services if entry.has_models}
+    others = [pools[entry.name] for entry in settings.services if not entry.has_models]
     return compose(
         [
             Identify(),  # ids and trace context
@@ -78,7 +79,7 @@ def pipeline(
             Authorise(methods),  # groups of methods, models
             Limit(guard.accounts),  # the key's own limits, in calls and in work
             Admission([*pools, MODELS], settings.policy, metrics),  # a place, or a fair queue for one
-            Route(pools, ModelDirectory(with_models, methods, forward)),  # which service
+            Route(pools, ModelDirectory(with_models, methods, forward, others)),  # which service
             forward,  # which backend; the call itself, and its one retry
         ]
     )
