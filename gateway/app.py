@@ -40,6 +40,7 @@ from gateway.openai import routes as openai
 from gateway.pipeline import Counted, Proceed, compose
 from gateway.routes.http import Fallback
 from gateway.routes.page import page
+from gateway.routes.rebound import OnlyByItsNames
 from gateway.routes.rpc import RpcDoor
 from gateway.routes.status import public_status
 from gateway.routes.traced import Traced as TracedHttp
@@ -49,7 +50,7 @@ from gateway.upstream.forward import Forward
 from gateway.upstream.names import Named, is_name
 from gateway.upstream.pool import Pool
 from services.common.metrics import Metrics
-from services.common.rpc.server import SERVER_OPTIONS, bind, check_bind, finish, stop_event
+from services.common.rpc.server import SERVER_OPTIONS, bind, check_bind, finish, is_loopback, stop_event
 from services.common.rpc.side_port import http_serving, side_app
 from services.common.rpc.tls import ServerTls, server_tls
 
@@ -147,6 +148,8 @@ async def _listening(
         methods,
         chain,
     )
+    if is_loopback(listeners.host):
+        public = OnlyByItsNames(public, listeners.names, lambda: not guard.asks)
     admin = side_app(metrics.registry, lambda: health_state.open)
     async with contextlib.AsyncExitStack() as stack, contextlib.AsyncExitStack() as http:
         stack.push_async_callback(_close, pools)
