@@ -148,7 +148,7 @@ async def _listening(
         methods,
         chain,
     )
-    if is_loopback(listeners.host):
+    if is_loopback(listeners.host) or listeners.names:
         public = OnlyByItsNames(public, listeners.names, lambda: not guard.asks)
     admin = side_app(metrics.registry, lambda: health_state.open)
     async with contextlib.AsyncExitStack() as stack, contextlib.AsyncExitStack() as http:

@@ -34,7 +34,7 @@ class Listeners(ProcessSettings):
     names: tuple[str, ...] = setting(
         (),
         env="PEQUOD_GATEWAY_NAMES",
-        help="Names that HTTP callers know a gateway on loopback without keys by, beside localhost.",
+        help="Names that HTTP callers know a gateway without keys by; on loopback no others but localhost.",
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from gateway.models import LIST_MODELS
 from gateway.routes.rebound import OnlyByItsNames, name_in
+from gateway.settings import Listeners
 from pequod.model.v1 import ListModelsResponse
+from tests.unit.gateway import fakes
 from tests.unit.gateway.fakes import FakeBackend, backends, gateway
 from tests.unit.gateway.key_parts import Keys
 
@@ -40,6 +44,16 @@ async def test_a_stranger_by_name_is_refused_everywhere():
         ):
             reply = await door.http.post(LIST_MODELS, headers={"host": host}, json={})
             assert reply.status_code == 200, host
+
+
+@pytest.mark.parametrize(("names", "status"), [((), 200), (("gateway",), 403)])
+async def test_beyond_loopback_only_where_names_are_given(monkeypatch, names, status):
+    monkeypatch.setattr("gateway.app.is_loopback", lambda host: False)
+    monkeypatch.setattr(fakes, "Listeners", partial(Listeners, names=names))
+    backend = models()
+    async with backends(backend), gateway(sampler=[backend]) as door:
+        assert (await door.http.post(LIST_MODELS, headers=STRANGER, json={})).status_code == status
+        assert (await door.http.post(LIST_MODELS, headers={"host": "gateway"}, json={})).status_code == 200
 
 
 async def test_where_keys_are_asked_for_any_name_will_do(tmp_path):
