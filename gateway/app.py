@@ -40,6 +40,7 @@ from gateway.openai import routes as openai
 from gateway.pipeline import Counted, Proceed, compose
 from gateway.routes.http import Fallback
 from gateway.routes.page import page
+from gateway.routes.rebound import OnlyByItsNames
 from gateway.routes.rpc import RpcDoor
 from gateway.routes.status import public_status
 from gateway.routes.traced import Traced as TracedHttp
@@ -49,7 +50,7 @@ from gateway.upstream.forward import Forward
 from gateway.upstream.names import Named, is_name
 from gateway.upstream.pool import Pool
 from services.common.metrics import Metrics
-from services.common.rpc.server import SERVER_OPTIONS, bind, check_bind, finish, stop_event
+from services.common.rpc.server import SERVER_OPTIONS, bind, check_bind, finish, is_loopback, stop_event
 from services.common.rpc.side_port import http_serving, side_app
 from services.common.rpc.tls import ServerTls, server_tls
 
@@ -66,6 +67,7 @@ def pipeline(
     """What happens to every call, in this order, whichever door it comes in by."""
     forward = Forward(metrics)
     with_models = {entry.name: pools[entry.name] for entry in settings.services if entry.has_models}
+    others = [pools[entry.name] for entry in settings.services if not entry.has_models]
     return compose(
         [
             Identify(),  # ids and trace context
@@ -78,7 +80,7 @@ def pipeline(
             Authorise(methods),  # groups of methods, models
             Limit(guard.accounts),  # the key's own limits, in calls and in work
             Admission([*pools, MODELS], settings.policy, metrics),  # a place, or a fair queue for one
-            Route(pools, ModelDirectory(with_models, methods, forward)),  # which service
+            Route(pools, ModelDirectory(with_models, methods, forward, others)),  # which service
             forward,  # which backend; the call itself, and its one retry
         ]
     )
@@ -146,6 +148,8 @@ async def _listening(
         methods,
         chain,
     )
+    if is_loopback(listeners.host) or listeners.names:
+        public = OnlyByItsNames(public, listeners.names, lambda: not guard.asks)
     admin = side_app(metrics.registry, lambda: health_state.open)
     async with contextlib.AsyncExitStack() as stack, contextlib.AsyncExitStack() as http:
         stack.push_async_callback(_close, pools)

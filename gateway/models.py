@@ -45,8 +45,15 @@ _Key = tuple[str, tuple[int, int, str], str]
 class ModelDirectory:
     """Asks the services what models they have."""
 
-    def __init__(self, pools: Mapping[str, Pool], methods: Mapping[str, Method], forward: Forward) -> None:
-        self._pools = pools
+    def __init__(
+        self,
+        pools: Mapping[str, Pool],
+        methods: Mapping[str, Method],
+        forward: Forward,
+        others: Sequence[Pool] = (),
+    ) -> None:
+        """``others``: services that have no models, and tell what they hold all the same."""
+        self._pools, self._others = pools, others
         self._methods = methods
         self._forward = forward
         self._owners: dict[str, tuple[Pool, float]] = {}
@@ -71,7 +78,7 @@ class ModelDirectory:
         usage = Usage(compute_ms=1e3 * (time.perf_counter() - started))
         reply = ListModelsResponse(models=page, next_page_token=token, usage=usage)
         if request.resources:
-            reply.resources.services.extend(resources)
+            reply.resources.services.extend([*resources, *await self._held_by_others(call)])
         call.reply = reply.SerializeToString()
         if missing:
             call.trailing += ((UNREACHABLE_KEY, ",".join(missing)),)
@@ -129,6 +136,18 @@ class ModelDirectory:
         if len(missing) == len(names):
             raise next(answer for answer in answers if isinstance(answer, BaseException))
         return sorted(models, key=_key), resources, missing
+
+    async def _held_by_others(self, call: Call) -> Sequence[Resources]:
+        """Of those that can be reached, and know the question."""
+        request = ListModelsRequest(page_size=1, resources=True).SerializeToString()
+        asked = [self._ask(call, pool, LIST_MODELS, request) for pool in self._others]
+        found: list[Resources] = []
+        for answer in await asyncio.gather(*asked, return_exceptions=True):
+            if not isinstance(answer, BaseException):
+                found += ListModelsResponse.FromString(answer).resources.services
+            elif not (_is_unavailable(answer) or _is_unknown(answer)):
+                raise answer
+        return found
 
     async def _of_service(
         self, call: Call, pool: Pool, kind: ModelKind.ValueType, with_resources: bool
@@ -212,3 +231,8 @@ def _is_unavailable(answer: BaseException) -> bool:
     if isinstance(answer, BackendError):
         return answer.code is grpc.StatusCode.UNAVAILABLE
     return isinstance(answer, ServiceError) and answer.code is Code.UNAVAILABLE
+
+
+def _is_unknown(answer: BaseException) -> bool:
+    """The backend has no such method, as those of an earlier release."""
+    return isinstance(answer, BackendError) and answer.code is grpc.StatusCode.UNIMPLEMENTED

@@ -31,6 +31,11 @@ class Listeners(ProcessSettings):
         minimum=0,
         maximum=65535,
     )
+    names: tuple[str, ...] = setting(
+        (),
+        env="PEQUOD_GATEWAY_NAMES",
+        help="Names that HTTP callers know a gateway without keys by; on loopback no others but localhost.",
+    )
 
 
 @dataclass(frozen=True)

@@ -41,22 +41,44 @@ def table(found: Sequence[Json], why_not: str) -> None:
     if why_not:
         output.note(f"What services hold is not known: {why_not}")
     if found:
-        columns = ("service", "models in memory", "store", "cache", "GPU memory")
-        output.table(columns, map(_row, found))
+        output.table(("service", "memory", "store", "cache", "GPU memory"), map(_row, found))
+    if trainers := [each for each in found if "checkpoints" in _disks(each)]:
+        output.table(("service", "data sets", "work", "of it checkpoints"), map(_training_row, trainers))
 
 
 def _row(each: Json) -> Sequence[str]:
-    disks = {disk["name"]: disk for disk in each.get("disks", [])}
-    memory = _of(each.get("memoryBytes"), each.get("memoryBudgetBytes"))
+    disks = _disks(each)
     folders = [_disk(disks.get(name)) for name in ("store", "cache")]
-    return (str(each["service"]), memory, *folders, _gpus(each.get("gpus", [])))
+    return (str(each["service"]), _memory(each), *folders, _gpus(each.get("gpus", [])))
 
 
-def _disk(disk: Json | None) -> str:
-    """A store behind a URL has no disk here."""
+def _training_row(each: Json) -> Sequence[str]:
+    disks = _disks(each)
+    data = _disk(disks.get("datasets"), " a tenant")
+    return (
+        str(each["service"]),
+        data,
+        _disk(disks.get("work")),
+        _size(disks["checkpoints"].get("usedBytes")),
+    )
+
+
+def _disks(each: Json) -> Mapping[str, Json]:
+    return {disk["name"]: disk for disk in each.get("disks", [])}
+
+
+def _memory(each: Json) -> str:
+    """Who has no budget has no models: what it holds are jobs at work."""
+    if not each.get("memoryBudgetBytes"):
+        return f"{_size(each.get('memoryBytes'))} by jobs"
+    return _of(each.get("memoryBytes"), each.get("memoryBudgetBytes"))
+
+
+def _disk(disk: Json | None, whose: str = "") -> str:
+    """What lies behind a URL has no disk here."""
     if disk is None:
         return ""
-    most = f" of {_size(disk['limitBytes'])}" if disk.get("limitBytes") else ""
+    most = f" of {_size(disk['limitBytes'])}{whose}" if disk.get("limitBytes") else ""
     return f"{_size(disk.get('usedBytes'))}{most}, {_size(disk.get('freeBytes'))} free"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 
@@ -50,3 +51,8 @@ class Hiding:
         for form, instead in _FORMS:
             text = form.sub(instead, text)
         return text
+
+
+def hidden(text: str) -> str:
+    """``text`` without the secrets of this process's environment."""
+    return Hiding(os.environ)(text)

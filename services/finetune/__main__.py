@@ -10,7 +10,7 @@ import uuid
 import grpc.aio
 
 from pequod.finetune.v1 import add_DatasetServiceServicer_to_server, add_FineTuneServiceServicer_to_server
-from services.common.catalogue import SERVICES, entry
+from services.common.catalogue import MODEL_SERVICE, SERVICES, entry
 from services.common.database.database import Database
 from services.common.metrics import Metrics
 from services.common.rpc.process import run
@@ -24,6 +24,7 @@ from services.finetune.datasets.importing.source import Allowed
 from services.finetune.datasets.service import Datasets, Limits
 from services.finetune.datasets.serving.servicer import DatasetServicer
 from services.finetune.datasets.storage.content import open_content
+from services.finetune.holding import add_holding, resources_of
 from services.finetune.jobs.service import Jobs, Parts
 from services.finetune.jobs.serving.servicer import FineTuneServicer
 from services.finetune.orchestrator.executors.children import Children
@@ -71,6 +72,7 @@ class FinetuneProcess:
         parts = Parts(database, self.datasets.records, store, settings.work, Addresses(jobs.private_webhooks))
         self.store = store
         self.jobs = Jobs(parts, jobs, Children(jobs, variables), metrics, owner, cluster)
+        self._resources = resources_of(settings, models, self.jobs.memory_bytes)
         self._jobs_servicer = FineTuneServicer(self.jobs, self._work)
         self._servicer = DatasetServicer(self.datasets, self._work)
 
@@ -78,7 +80,8 @@ class FinetuneProcess:
         """Add the servicers."""
         add_DatasetServiceServicer_to_server(self._servicer, server)
         add_FineTuneServiceServicer_to_server(self._jobs_servicer, server)
-        return entry(NAME).grpc_services
+        add_holding(server, self._resources, NAME)
+        return (*entry(NAME).grpc_services, MODEL_SERVICE)
 
     async def start(self) -> None:
         """Find the encoding, take up what a process before left unfinished."""

@@ -24,6 +24,8 @@ from services.common.catalogue import SERVICES
 from tests.e2e.conftest import started
 from tests.unit.finetune.job_parts import book
 
+pytestmark = pytest.mark.timeout(900)  # the first test starts the platform and tries everything
+
 QUIET = {f"PEQUOD_{service}_PRELOAD": "" for service in ("SAMPLER", "TOKENIZER", "DIFFUSION", "GAN")}
 METHODS = method_table(SERVICES)
 GENERATE = "/pequod.sampler.v1.SamplerService/Generate"
@@ -31,6 +33,26 @@ CREATE = "/pequod.finetune.v1.FineTuneService/CreateJob"
 IMPORT = "/pequod.finetune.v1.DatasetService/ImportDataset"
 AWAY = "127.0.0.1:1"
 """Where nobody answers."""
+VARIABLES = (
+    *(
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+    ),
+    *("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "GOOGLE_SERVICE_ACCOUNT_KEY", "PGPASSWORD"),
+)
+"""That hold secrets of the operator."""
+FORMS = {
+    "url": "postgresql://pequod:{}@db/usage",
+    "platform-key": "pq_0123456789ab_{}" + "x" * 9,
+    "bearer": "authorization: Bearer {}",
+    "token": "eyJhbGciOiJub25lIn0.{}.sig",
+    "hub-token": "hf_{}",
+    "parameter": "https://bucket/a?X-Amz-Signature={}&x=1",
+}
+"""How other programs' words hold what none of the variables does."""
 
 
 def canary(name):
@@ -44,8 +66,11 @@ class Watched:
     platform: object
     key: str
     secret: dict
+    said: dict
     prompts: dict
     answers: list = field(default_factory=list)
+    last: bytes = b""
+    jobs: str = ""
 
     def http(self, path, body=None, key=None, method=None):
         headers = {"content-type": "application/json", "authorization": f"Bearer {key or self.key}"}
@@ -73,6 +98,7 @@ class Watched:
             except grpc.RpcError as error:
                 self.answers.append(f"{error.details()} {error.trailing_metadata()}")
                 return error.code()
+        self.last = replies[-1]
         self.answers += [each.decode(errors="replace") for each in replies]
         return grpc.StatusCode.OK
 
@@ -80,14 +106,15 @@ class Watched:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("secrets")
-    names = ("hf", "aws-id", "aws-secret", "aws-session", "webhook", "query", "wrong-key", "jwt")
-    secret = {name: canary(name) for name in names}
+    secret = {name: canary(name) for name in ("webhook", "query", "wrong-key", "jwt")}
+    variables = {name: canary(name) for name in VARIABLES}
+    forms = {name: secrets.token_hex(17) for name in FORMS}
+    said = [f"{name}={value}" for name, value in variables.items()]
+    said += [form.format(forms[name]) for name, form in FORMS.items()]
     settings = {
-        "HF_TOKEN": secret["hf"],
+        **variables,
+        "PEQUOD_TEST_SAID": f"no sense: {'; '.join(said)}; no more",
         "HF_ENDPOINT": f"http://{AWAY}",
-        "AWS_ACCESS_KEY_ID": secret["aws-id"],
-        "AWS_SECRET_ACCESS_KEY": secret["aws-secret"],
-        "AWS_SESSION_TOKEN": secret["aws-session"],
         "AWS_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": f"http://{AWAY}",
         "PEQUOD_IMPORT_FROM": "https://,s3://bucket",
@@ -105,7 +132,7 @@ def watched(tmp_path_factory):
             name: canary(name) for name in ("good", "bad", "bug", "openai", "kserve", "text", "stream")
         }
         until(lambda: platform.post(GENERATE[1:], {})[0] == 401)
-        yield Watched(platform, key, secret, prompts)
+        yield Watched(platform, key, secret, variables | forms, prompts)
 
 
 def until(seen, seconds=60):
@@ -157,22 +184,35 @@ def ask_places_that_do_not_answer(watched):
         watched.grpc(IMPORT, finetune.ImportDatasetRequest(uri=uri))
 
 
-def run_a_job_that_fails_and_a_webhook_that_nobody_hears(watched):
+def run_jobs_that_fail_and_a_webhook_that_nobody_hears(watched):
     folder = watched.platform.folder / "books"
     folder.mkdir()
     (folder / "a.txt").write_bytes(book(0) + watched.prompts["text"].encode())
     sent = watched.platform.run("datasets", "upload", "books", "--json", timeout=100)
     assert sent.returncode == 0, sent.stderr
-    dataset = json.loads(sent.stdout.splitlines()[-1])
-    spec = finetune.JobSpec(recipe="ngram", dataset_id=found(dataset, "datasetId"), base="")
-    spec.parameters.update({"order": 3})
-    spec.resources.memory_bytes = 1
+    dataset = found(json.loads(sent.stdout.splitlines()[-1]), "datasetId")
     states = [finetune.JOB_STATE_FAILED, finetune.JOB_STATE_SUCCEEDED, finetune.JOB_STATE_CANCELLED]
     hook = f"http://{AWAY}/hook?token={watched.secret['query']}"
-    spec.webhooks.add(url=hook, secret=watched.secret["webhook"], states=states)
-    assert watched.grpc(CREATE, finetune.CreateJobRequest(spec=spec)) is grpc.StatusCode.OK
+    for order in (2, 3):
+        spec = finetune.JobSpec(recipe="ngram", dataset_id=dataset, base="")
+        spec.parameters.update({"order": order})
+        spec.webhooks.add(url=hook, secret=watched.secret["webhook"], states=states)
+        assert watched.grpc(CREATE, finetune.CreateJobRequest(spec=spec)) is grpc.StatusCode.OK
+        made = finetune.CreateJobResponse.FromString(watched.last)
+        watched.jobs += told_of_a_failed_job(watched, made.job.job_id)
     until(lambda: "webhook of job" in told_in_logs(watched))
-    assert watched.platform.run("jobs", "ls", "--json").returncode == 0
+
+
+def told_of_a_failed_job(watched, job_id):
+    """Everything that its owner reads of it, once it has failed."""
+    run = watched.platform.run
+    events = run("jobs", "watch", job_id, "--json", timeout=100)
+    ended = json.loads(events.stdout.splitlines()[-1])
+    assert ended["state"] == "JOB_STATE_FAILED", events.stdout
+    shown, written = run("jobs", "show", job_id), run("jobs", "report", job_id, "-o", f"{job_id}.html")
+    assert written.returncode == 0, written.stderr
+    page = (watched.platform.folder / f"{job_id}.html").read_text()
+    return "\n".join((events.stdout, events.stderr, shown.stdout, page))
 
 
 def found(value, name):
@@ -224,26 +264,42 @@ def tried(watched):
     """The platform after calls of every kind, good and bad."""
     call_over_all_doors(watched)
     ask_places_that_do_not_answer(watched)
-    run_a_job_that_fails_and_a_webhook_that_nobody_hears(watched)
+    run_jobs_that_fail_and_a_webhook_that_nobody_hears(watched)
     return watched
+
+
+def leaks(secrets_, text):
+    """The lines of ``text`` that hold one of them, by its name."""
+    lines = text.splitlines()
+    return {
+        name: [line[:600] for line in lines if value.lower() in line.lower()][:2]
+        for name, value in secrets_.items()
+        if value.lower() in text.lower()
+    }
 
 
 def test_nothing_of_it_was_told(tried):
     everything = told(tried)
     assert "no dice" in everything  # the bug's trace is there, so the search looks where it happened
+    assert "RuntimeError: no sense" in everything  # and the failed job's
     assert "CreateJob" in everything
-    hay = everything.lower()
-    leaks = {name for name, text in {**tried.secret, **tried.prompts}.items() if text.lower() in hay}
-    assert not leaks, [
-        line[:600]
-        for line in everything.splitlines()
-        for n in leaks
-        if {**tried.secret, **tried.prompts}[n].lower() in line.lower()
-    ][:4]
+    found_ = leaks({**tried.secret, **tried.said, **tried.prompts}, everything)
+    assert not found_, found_
+
+
+def test_a_failed_job_tells_its_owner_no_secret_of_the_platform(tried):
+    assert tried.jobs.count('"RECIPE_FAILED"') >= 2, "an event and the job itself"
+    assert "no sense: HF_TOKEN=***" in tried.jobs
+    assert "postgresql://***@db/usage" in tried.jobs
+    assert '"INTERNAL"' in tried.jobs
+    found_ = leaks({**tried.said, "webhook": tried.secret["webhook"]}, tried.jobs)
+    assert not found_, found_
 
 
 def test_no_answer_holds_a_secret(tried):
     answers = "\n".join(tried.answers)
     assert "internal error, request id" in answers
     assert "no dice" not in answers
-    assert not [name for name, text in tried.secret.items() if name != "query" and text in answers]
+    mine = {name: text for name, text in tried.secret.items() if name != "query"}
+    found_ = leaks({**mine, **tried.said}, answers)
+    assert not found_, found_

@@ -14,7 +14,7 @@ export function statusTab() {
   const held = h("tbody");
   const holding = card(
     "Memory and disks",
-    scrolled(["Service", "Models in memory", "Store", "Cache", "GPU memory"], held),
+    scrolled(["Service", "Memory", "Store", "Cache", "Data sets", "Jobs' files", "GPU memory"], held),
   );
   holding.hidden = true;
   const said = h("p", { class: "said", role: "status" }, "Asking …");
@@ -130,21 +130,26 @@ async function budgets() {
   }
 }
 
-function holds({ service, memoryBytes = 0, memoryBudgetBytes = 0, disks = [], gpus = [] }) {
-  const disk = (name) =>
-    disks
-      .filter((each) => each.name === name)
-      .map(({ usedBytes = 0, freeBytes = 0, limitBytes }) => {
-        const most = limitBytes ? ` of ${bytes(limitBytes)}` : "";
-        return `${bytes(usedBytes)}${most}, ${bytes(freeBytes)} free`;
-      });
+function holds({ service, memoryBytes = 0, memoryBudgetBytes, disks = [], gpus = [] }) {
+  const found = (name) => disks.find((each) => each.name === name);
+  const disk = (name, whose = "") => {
+    if (!found(name)) return "";
+    const { usedBytes = 0, freeBytes = 0, limitBytes } = found(name);
+    const most = limitBytes ? ` of ${bytes(limitBytes)}${whose}` : "";
+    return `${bytes(usedBytes)}${most}, ${bytes(freeBytes)} free`;
+  };
   const gpu = gpus.map(
     ({ index = 0, usedBytes = 0, totalBytes }) => `${index}: ${bytes(usedBytes)} of ${bytes(totalBytes)}`,
   );
+  const kept = found("checkpoints");
   const cells = [
-    `${bytes(memoryBytes)} of ${bytes(memoryBudgetBytes)}`,
-    disk("store").join(),
-    disk("cache").join(),
+    memoryBudgetBytes
+      ? `${bytes(memoryBytes)} of ${bytes(memoryBudgetBytes)}`
+      : `${bytes(memoryBytes)} by jobs`,
+    disk("store"),
+    disk("cache"),
+    disk("datasets", " a tenant"),
+    kept ? `${disk("work")}; checkpoints ${bytes(kept.usedBytes ?? 0)}` : "",
     gpu.join("; ") || "none",
   ];
   return h("tr", {}, h("th", { scope: "row" }, service), ...cells.map((cell) => h("td", {}, cell)));

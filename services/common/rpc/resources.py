@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,16 +32,35 @@ class _Disk:
     """0: none but the disk's."""
 
 
+@dataclass(frozen=True)
+class Folder:
+    """One to tell of beside store and cache."""
+
+    path: Path
+    limit: int = 0
+    """Bytes that may lie in it; 0: as many as the disk has."""
+    size: Callable[[Path], int] = size_of
+    """Bytes of it; asked of folders that are there."""
+
+
 class Resources:
     """Looks when it is asked, at the disk not more often than every ten seconds."""
 
-    def __init__(self, managers: Sequence[ModelManager[Any]], models: StoreSettings) -> None:
-        """``managers``: all of the service; each has a budget of its own."""
-        self._managers = managers
-        self._folders = {"cache": models.cache}
-        self._limits = {"cache": models.cache_bytes}
+    def __init__(
+        self,
+        managers: Sequence[ModelManager[Any]],
+        models: StoreSettings,
+        more: Mapping[str, Folder] | None = None,
+        memory: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """``managers``: all of the service; each has a budget of its own.
+
+        ``more``: other folders, by name; ``memory``: bytes that it holds in other processes.
+        """
+        self._managers, self._memory = managers, memory
+        self._folders = {"cache": Folder(models.cache, models.cache_bytes), **(more or {})}
         if "://" not in models.user:
-            self._folders["store"] = Path(models.user)
+            self._folders["store"] = Folder(Path(models.user))
         self._gpus = Gpus()
         self._disks: Sequence[_Disk] = ()
         self._looked: float | None = None
@@ -57,7 +76,7 @@ class Resources:
         gpus = await asyncio.to_thread(self._gpus.read)
         return pb.Resources(
             service=service,
-            memory_bytes=sum(each.memory_bytes for each in self._managers),
+            memory_bytes=self._memory() + sum(each.memory_bytes for each in self._managers),
             memory_budget_bytes=sum(each.budget_bytes for each in self._managers),
             disks=[
                 pb.DiskUse(name=e.name, used_bytes=e.used, free_bytes=e.free, limit_bytes=e.limit)
@@ -79,9 +98,9 @@ class Resources:
         return [
             _Disk(
                 name,
-                size_of(folder) if folder.is_dir() else 0,
-                shutil.disk_usage(_there(folder)).free,
-                self._limits.get(name, 0),
+                folder.size(folder.path) if folder.path.is_dir() else 0,
+                shutil.disk_usage(_there(folder.path)).free,
+                folder.limit,
             )
             for name, folder in sorted(self._folders.items())
         ]

@@ -14,8 +14,9 @@ from services.common.errors import Reason, ServiceError, invalid, model_not_foun
 from services.common.room import room_for
 from services.common.store import cache, derived, hub
 from services.common.store.disk import DiskLayer
-from services.common.store.following import Follower, Shown
-from services.common.store.layer import Layer, LayerAway, Report, alias_conflict, read_only, version_exists
+from services.common.store.following import Follower
+from services.common.store.layer import Layer, Report, alias_conflict, version_exists
+from services.common.store.layers import Layers
 from services.common.store.local import LocalFiles
 from services.common.store.manifest import Kind, Manifest, ModelVersion
 from services.common.store.objects import ObjectLayer
@@ -74,7 +75,7 @@ class ModelStore:
         ``kept`` are folders with data derived at set-up, which are looked at before the cache.
         ``cache_bytes``: what the cache may take; 0 is no limit.
         """
-        self._layers = layers
+        self._layers = Layers(layers)
         self._cache = cache
         self._kept = kept
         self._cache_bytes = cache_bytes
@@ -83,9 +84,6 @@ class ModelStore:
         self._poll_seconds = poll_seconds
         self._verified: set[Stamp] = set()
         self._followers: list[Follower] = []
-        # What each layer showed last: a place that is away for a while takes no model from a running service.
-        self._seen_versions: dict[str, dict[str, tuple[str, ...]]] = {}
-        self._seen_aliases: dict[tuple[str, str], dict[str, str]] = {}
 
     async def list_versions(self, kind: Kind | None = None) -> list[ModelVersion]:
         """Every version of every layer that the call's tenant may see, by name, then version."""
@@ -101,11 +99,11 @@ class ModelStore:
 
     async def owner_of(self, name: str) -> str | None:
         """The tenant whose model ``name`` is, seen by the call or not; None where there is no such model."""
-        return await asyncio.to_thread(lambda: owner_of(name, self._versions().get(name, {})))
+        return await asyncio.to_thread(lambda: owner_of(name, self._layers.versions().get(name, {})))
 
     async def aliases_of(self, version: ModelVersion) -> tuple[str, ...]:
         """The aliases that name a version now, sorted."""
-        return await asyncio.to_thread(self._aliases_of, version.name, version.version)
+        return await asyncio.to_thread(self._layers.aliases_of, version.name, version.version)
 
     async def fetch(self, version: ModelVersion, report: Report | None = None) -> Path:
         """A local folder with the version's files, their hashes checked.
@@ -122,7 +120,7 @@ class ModelStore:
         """
         check_name(manifest.name, "name")
         check_version(manifest.version, "version")
-        layer = self._writable()
+        layer = self._layers.writable()
         return await asyncio.to_thread(self._publish, folder, manifest, layer)
 
     async def set_alias(self, name: str, alias: str, version: str, expected: str | None = None) -> str:
@@ -161,82 +159,31 @@ class ModelStore:
         self._followers.append(follower)
         try:
             while True:
-                for name in follower.looked(await asyncio.to_thread(self._look)):
+                for name in follower.looked(await asyncio.to_thread(self._layers.look)):
                     yield Change(name)
                 await asyncio.sleep(self._poll_seconds)
         finally:
             self._followers.remove(follower)
 
-    def _look(self) -> dict[str, Shown | None]:
-        now: dict[str, Shown | None] = {}
-        for name, versions in self._versions().items():
-            try:
-                now[name] = (versions, self._aliases(name))
-            except ServiceError as error:
-                _logger.warning("model cannot be followed", extra={"model": name, "error": str(error)})
-                now[name] = None
-        return now
-
-    def _versions(self) -> dict[str, dict[str, Layer]]:
-        """Model name to version to the layer that holds it."""
-        merged: dict[str, dict[str, Layer]] = {}
-        for layer in self._layers:
-            try:
-                found = self._seen_versions[layer.name] = layer.versions()
-            except (OSError, LayerAway) as error:
-                _logger.warning("store layer is away", extra={"layer": layer.name, "error": str(error)})
-                found = self._seen_versions.get(layer.name, {})
-            for name, versions in found.items():
-                for version in versions:
-                    merged.setdefault(name, {}).setdefault(version, layer)
-        return merged
-
-    def _aliases(self, name: str) -> dict[str, str]:
-        aliases: dict[str, str] = {}
-        for layer in self._layers:
-            try:
-                found = self._seen_aliases[layer.name, name] = layer.aliases(name)
-            except (OSError, LayerAway) as error:
-                _logger.warning("store layer is away", extra={"layer": layer.name, "error": str(error)})
-                found = self._seen_aliases.get((layer.name, name), {})
-            aliases.update(found)
-        return {alias: version for alias, version in aliases.items() if version}
-
     def _list(self, kind: Kind | None) -> list[ModelVersion]:
-        found = []
-        for name, versions in sorted(self._versions().items()):
-            for version in sorted(versions, key=version_order):
-                try:
-                    found.append(self._version(name, version, versions[version]))
-                except (OSError, ServiceError) as error:
-                    # One damaged manifest hides its version, not the others.
-                    _logger.warning(
-                        "version not listed", extra={"model": f"{name}:{version}", "error": str(error)}
-                    )
         return [
             each
-            for each in found
+            for each in self._layers.manifests()
             if (kind is None or each.manifest.kind == kind) and tenants.sees(each.manifest.tenant)
         ]
 
-    def _version(self, name: str, version: str, layer: Layer) -> ModelVersion:
-        manifest = layer.manifest(name, version)
-        return ModelVersion(manifest, layer.name, self._aliases_of(name, version))
-
-    def _aliases_of(self, name: str, version: str) -> tuple[str, ...]:
-        return tuple(sorted(alias for alias, target in self._aliases(name).items() if target == version))
-
     def _publish(self, folder: Path, manifest: Manifest, layer: Layer) -> ModelVersion:
         verify(folder, manifest, set())
-        if owner_of(manifest.name, self._versions().get(manifest.name, {})) not in (None, manifest.tenant):
+        versions = self._layers.versions().get(manifest.name, {})
+        if owner_of(manifest.name, versions) not in (None, manifest.tenant):
             raise name_taken(manifest.name)
         # What another layer has already would hide the new version, or be hidden by it.
-        holder = self._versions().get(manifest.name, {}).get(manifest.version, layer)
+        holder = versions.get(manifest.version, layer)
         if holder is layer:
             layer.publish(folder, manifest)
         elif not holder.manifest(manifest.name, manifest.version).same_content(manifest):
             raise version_exists(manifest)
-        return self._version(manifest.name, manifest.version, holder)
+        return self._layers.version(manifest.name, manifest.version, holder)
 
     def _resolve(self, text: str, report: Report) -> ModelVersion:
         reference = parse_reference(text)
@@ -248,12 +195,12 @@ class ModelStore:
         return self._resolve_name(reference, text)
 
     def _resolve_name(self, reference: Reference, text: str) -> ModelVersion:
-        all_versions = self._versions()
+        all_versions = self._layers.versions()
         versions = all_versions.get(reference.name)
         if not versions:
-            self._raise_never_seen()
+            self._layers.check_seen()
             raise unknown(text, all_versions)
-        aliases = self._aliases(reference.name)
+        aliases = self._layers.aliases(reference.name)
         for follower in list(self._followers):
             follower.resolved(reference.name, (versions, aliases))
         wanted = reference.version or _wanted(reference, versions, aliases, text)
@@ -274,7 +221,7 @@ class ModelStore:
         elif version.layer == "file":
             folder, within = self._local.folder(parse_reference(version.name))
         else:
-            folder = self._fetch_whole(self._layer(version.layer), version.manifest, report)
+            folder = self._fetch_whole(self._layers.named(version.layer), version.manifest, report)
         if version.layer in {"hub", "file"}:
             verify(folder, version.manifest, self._verified, within)
         if folder.is_relative_to(self._cache):
@@ -305,14 +252,14 @@ class ModelStore:
     def _set_alias(self, name: str, alias: str, version: str, expected: str | None) -> str:
         check_name(name, "name")
         check_alias(alias, "alias")
-        models = self._versions()
+        models = self._layers.versions()
         check_owner(name, models)
         versions = models[name]
         if version and version not in versions:
             known = ", ".join(sorted(versions, key=version_order))
             raise invalid("version", f"{name} has no version {version!r}; it has {known}")
-        shown = self._aliases(name).get(alias, "")
-        layer = self._writable()
+        shown = self._layers.aliases(name).get(alias, "")
+        layer = self._layers.writable()
         if alias in layer.aliases(name):
             before = layer.set_alias(name, alias, version, expected)
         # Only a read-only layer shows it, or none: then the writable one must still have none.
@@ -326,21 +273,6 @@ class ModelStore:
                 layer.set_alias(name, alias, before, version)
             raise model_not_found(f"{name}:{version}", ())
         return before or shown
-
-    def _writable(self) -> Layer:
-        for layer in reversed(self._layers):
-            if layer.writable:
-                return layer
-        raise read_only("no layer of the store is writable")
-
-    def _raise_never_seen(self) -> None:
-        """Nobody knows what a layer holds that never answered: that is not the same as nothing."""
-        for layer in self._layers:
-            if layer.name not in self._seen_versions:
-                raise LayerAway(layer.name, OSError("its models are not known yet"))
-
-    def _layer(self, name: str) -> Layer:
-        return next(layer for layer in self._layers if layer.name == name)
 
 
 def _wanted(reference: Reference, versions: Iterable[str], aliases: Mapping[str, str], text: str) -> str:

@@ -6,10 +6,9 @@ import threading
 from collections.abc import Mapping
 
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
@@ -42,7 +41,7 @@ class Sdk:
     def __init__(self, name: str, settings: TracingSettings) -> None:
         """``name``: of the process, where the settings have none."""
         resource = Resource.create({SERVICE_NAME: settings.service_name or name})
-        self._exporter = OTLPSpanExporter(endpoint=settings.address)
+        self._exporter = _exporter(settings)
         self._provider = TracerProvider(sampler=_sampler(settings), resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer("pequod")
@@ -79,6 +78,17 @@ class Sdk:
         if ending.is_alive():
             self._exporter.shutdown()  # ends the attempt that is under way
             ending.join(1.0)
+
+
+def _exporter(settings: TracingSettings) -> SpanExporter:
+    """For the protocol that is asked for; the other one's client is not imported."""
+    if settings.is_http:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as OverHttp
+
+        return OverHttp(endpoint=settings.address)
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as OverGrpc
+
+    return OverGrpc(endpoint=settings.address)
 
 
 def _sampler(settings: TracingSettings) -> Sampler:

@@ -11,6 +11,7 @@ from sqlalchemy.sql import ColumnElement
 
 from services.common.database.clock import now
 from services.common.errors import Code, Reason, ServiceError
+from services.common.hiding import hidden
 from services.finetune.database.schema import JOB_EVENTS, JOBS
 from services.finetune.datasets.records import let_go_of_all
 from services.finetune.jobs.job import Event, Happening, Job, JobError, Kind, Progress, Spec
@@ -90,9 +91,12 @@ def change(
 ) -> None:
     """Set columns of a job, move it to ``state``, and append what happened to its events.
 
+    Why it ended and what happened may be told in words of other programs: secrets are taken out of them.
     Raises ValueError for a move that there is not.
     """
-    set_, events = dict(values), list(happened)
+    set_, events = dict(values), [_without_secrets(each) for each in happened]
+    if error is not None:
+        error = dataclasses.replace(error, message=hidden(error.message))
     if state is not None:
         events.append(_moved(found, state, error))
         set_ |= {"state": state.value, "error": dataclasses.asdict(error) if error else None}
@@ -129,6 +133,11 @@ def created(connection: Connection, values: Mapping[str, Any], trace: Mapping[st
             data=first,
         )
     )
+
+
+def _without_secrets(happened: Happening) -> Happening:
+    data = {name: hidden(each) if isinstance(each, str) else each for name, each in happened.data.items()}
+    return dataclasses.replace(happened, data=data)
 
 
 def _moved(found: Row, state: State, error: JobError | None) -> Happening:

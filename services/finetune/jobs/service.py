@@ -86,6 +86,8 @@ class Jobs:
         tenders = [Tender(each, claims, self.records, metrics) for each in executors]
         self.orchestrator = Orchestrator(self.records, validator, tenders, metrics, clean)
         local.changed = self.orchestrator.wake
+        self.memory_bytes = local.memory_bytes
+        """Bytes of memory that jobs at work on this machine hold."""
 
     def create(
         self, tenant: str, spec: Spec, request_id: str, asked: str, trace: Mapping[str, str]

@@ -12,7 +12,7 @@ async def post(
 ) -> tuple[int, float, list[float]]:
     """``callers`` kept connections; returns how many answers, the seconds, and each answer's seconds."""
     kind = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\n{kind}"
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\n{kind}"
     sent = head.encode() + body
     wanted = json.loads(body)
     taken: list[float] = []

@@ -24,8 +24,12 @@ def status(url: str) -> None:
         expect(visit.card("Services").locator(".note")).to_contain_text("Fine-tuning jobs:")
 
         held = visit.card("Memory and disks").locator("tbody tr")
-        assert held.locator("th").all_inner_texts() == [name for name in SERVICES if name != "finetune"]
+        assert held.locator("th").all_inner_texts() == SERVICES
         expect(held.first.locator("td").first).to_contain_text("MB of ")
+        training = held.last.locator("td")
+        expect(training.first).to_contain_text("by jobs")
+        expect(training.nth(3)).to_contain_text("a tenant")
+        expect(training.nth(4)).to_contain_text("checkpoints ")
 
         def polls() -> int:
             return sum(each.url.endswith("/readyz") for each in visit.requests)

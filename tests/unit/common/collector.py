@@ -1,7 +1,9 @@
-"""A collector of OpenTelemetry for tests: the real service of OTLP over gRPC, which keeps what comes."""
+"""Collectors of OpenTelemetry for tests, which keep what comes: OTLP over gRPC, and over HTTP."""
 
 from __future__ import annotations
 
+import gzip
+import http.server
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -34,14 +36,41 @@ class Seen:
     end: int
 
 
-class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """Serves while its block runs. While ``held`` is not set, whoever sends gets no answer."""
+class _Keeping:
+    """While ``held`` is not set, whoever sends gets no answer."""
 
     def __init__(self):
         self.spans = []
         self.held = threading.Event()
         self.held.set()
         self.asked = threading.Event()
+
+    def take(self, request):
+        """Keep the spans of an ExportTraceServiceRequest."""
+        self.asked.set()
+        self.held.wait()
+        for resource in request.resource_spans:
+            service = _values(resource.resource.attributes)["service.name"]
+            self.spans += [_seen(service, each) for scope in resource.scope_spans for each in scope.spans]
+
+    def of(self, trace):
+        """The spans of one trace, in the order in which they began."""
+        return sorted((each for each in self.spans if each.trace == trace), key=lambda each: each.begin)
+
+    def until(self, condition, seconds=30):
+        """What ``condition`` finds, once it finds something."""
+        deadline = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"not seen; there are {tree(self.spans)}"
+            time.sleep(0.05)
+        return found
+
+
+class Collector(_Keeping, trace_service_pb2_grpc.TraceServiceServicer):
+    """Serves OTLP over gRPC while its block runs."""
+
+    def __init__(self):
+        super().__init__()
         self._server = grpc.server(ThreadPoolExecutor(16))
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)
         self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
@@ -55,24 +84,48 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         self._server.stop(None).wait()
 
     def Export(self, request, context):
-        self.asked.set()
-        self.held.wait()
-        for resource in request.resource_spans:
-            service = _values(resource.resource.attributes)["service.name"]
-            self.spans += [_seen(service, each) for scope in resource.scope_spans for each in scope.spans]
+        self.take(request)
         return trace_service_pb2.ExportTraceServiceResponse()
 
-    def of(self, trace):
-        """The spans of one trace, in the order in which they began."""
-        return sorted((each for each in self.spans if each.trace == trace), key=lambda each: each.begin)
 
-    def until(self, condition, seconds=30):
-        """What ``condition`` finds, once it finds something."""
-        deadline = time.monotonic() + seconds
-        while not (found := condition()):
-            assert time.monotonic() < deadline, f"not seen; there are {tree(self.spans)}"
-            time.sleep(0.05)
-        return found
+class HttpCollector(_Keeping):
+    """Serves OTLP over HTTP while its block runs, and notes (path, headers) of each request."""
+
+    def __init__(self):
+        super().__init__()
+        self.requests = []
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self):
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.held.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _handler(collector):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if self.headers.get("content-encoding") == "gzip":
+                body = gzip.decompress(body)
+            collector.requests.append((self.path, dict(self.headers)))
+            collector.take(trace_service_pb2.ExportTraceServiceRequest.FromString(body))
+            self.send_response(200)
+            self.send_header("content-type", "application/x-protobuf")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    return Handler
 
 
 def _seen(service, span):

@@ -560,7 +560,7 @@ async def test_a_store_that_is_away_takes_no_model_from_a_running_service(bench,
         raise OSError(5, "input/output error")
 
     for method in ("versions", "aliases"):
-        monkeypatch.setattr(bench.store._layers[1], method, away)
+        monkeypatch.setattr(bench.store._layers.all[1], method, away)
     await asyncio.sleep(0.1)
     await manager.unload("a")
     assert await ask(manager, "a") == "a:1"

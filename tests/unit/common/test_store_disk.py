@@ -104,7 +104,7 @@ async def test_files_that_differ_from_the_manifest_are_not_published(tmp_path):
 async def test_without_a_writable_layer_nothing_is_written(tmp_path):
     ship(tmp_path)
     store = disk_store(tmp_path)
-    store._layers = store._layers[:1]
+    store._layers.all = store._layers.all[:1]
     with refused(Code.FAILED_PRECONDITION, Reason.READ_ONLY_STORE):
         await publish(store, tmp_path, "other")
     with refused(Code.FAILED_PRECONDITION, Reason.READ_ONLY_STORE):

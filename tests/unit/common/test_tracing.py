@@ -204,7 +204,9 @@ def test_the_address_of_traces_goes_first_and_an_empty_one_is_none():
     ("name", "value"),
     [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://collector:4317"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://collector:4317"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "smoke"),
         ("OTEL_TRACES_SAMPLER", "sometimes"),
         ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
         ("OTEL_SDK_DISABLED", "perhaps"),

@@ -122,6 +122,13 @@ async def test_a_folder_that_is_not_there_fails_with_a_sentence(one_stub, tmp_pa
     assert "is not there" in replies[-1].dataset.error
 
 
+async def test_why_an_import_failed_is_told_without_secrets(one_stub, tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-8f3a21")
+    (tmp_path / "allowed").mkdir()
+    replies = await followed(one_stub, request_for(tmp_path / "allowed/canary-8f3a21"))
+    assert "allowed/*** is not there" in replies[-1].dataset.error, replies[-1].dataset.error
+
+
 async def test_an_import_beyond_the_quota_fails_and_frees_its_room(tmp_path):
     write(tmp_path / "allowed/pics", {f"{n}.png": picture(n) for n in range(20)})
     url = f"sqlite:///{tmp_path}/q.db"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 
+import grpc
 import pytest
 from google.protobuf import json_format
 from rich.console import Console
@@ -47,6 +48,28 @@ async def test_every_service_tells_once_what_it_holds():
     ]
     assert reply["models"] == without["models"]
     assert "resources" not in without
+
+
+async def test_a_service_without_models_tells_what_it_holds_too():
+    sampler, finetune = holding("sampler"), holding("finetune", memory_bytes=7)
+    async with backends(sampler, finetune), gateway(sampler=[sampler], finetune=[finetune]) as door:
+        reply = (await door.http.post(LIST_MODELS, json={"resources": True})).json()
+    assert reply["resources"]["services"] == [
+        {"service": "sampler"},
+        {"service": "finetune", "memoryBytes": "7"},
+    ]
+    assert {each["service"] for each in reply["models"]} == {"sampler"}
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAVAILABLE])
+async def test_one_that_cannot_tell_keeps_nobody_else_silent(code):
+    async def behaviour(request, context):
+        await context.abort(code, "not here")
+
+    sampler, finetune = holding("sampler"), FakeBackend(**{LIST_MODELS: behaviour})
+    async with backends(sampler, finetune), gateway(sampler=[sampler], finetune=[finetune]) as door:
+        reply = await door.http.post(LIST_MODELS, json={"resources": True})
+    assert reply.json()["resources"]["services"] == [{"service": "sampler"}], reply.text
 
 
 async def test_a_key_without_the_group_sees_models_alone(tmp_path):
@@ -124,6 +147,21 @@ async def test_the_table_shows_what_is_held_beside_what_may_be(shown):
     assert "4.6 MB of 20.0 GB, 49.7 GB free" in line
     assert "0 B, 49.7 GB free" in line
     assert "0: 20.0 GB of 80.0 GB, 10.0 GB for this service" in line
+
+
+def test_jobs_and_their_files_are_shown_beside_their_limits(shown):
+    disks = [
+        DiskUse(name="checkpoints", used_bytes=2_000_000_000, free_bytes=49_700_000_000),
+        DiskUse(name="datasets", used_bytes=1_500_000, free_bytes=49_700_000_000, limit_bytes=5 * 10**10),
+        DiskUse(name="work", used_bytes=2_600_000_000, free_bytes=49_700_000_000),
+    ]
+    held = Resources(service="finetune", memory_bytes=800_000_000, disks=disks)
+    budgets.table([json_format.MessageToDict(each) for each in (HELD, held)], "")
+    first, second = (line for line in shown.readouterr().out.splitlines() if line.startswith("finetune"))
+    assert "800.0 MB by jobs" in first
+    assert "1.5 MB of 50.0 GB a tenant, 49.7 GB free" in second
+    assert "2.6 GB, 49.7 GB free" in second
+    assert second.rstrip().endswith("2.0 GB")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from fakes import GENERATE, FakeBackend, backends, gateway
 from gateway.routes import body
 from services.common.rpc import http_protocol
 
-POST = f"POST {GENERATE} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+POST = f"POST {GENERATE} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 
 
 @pytest.fixture

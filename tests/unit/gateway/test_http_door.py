@@ -258,7 +258,9 @@ async def test_a_body_without_a_length_is_read_no_further_than_the_limit(door):
 
 async def test_a_declared_length_is_refused_before_the_body_comes(door):
     reader, writer = await asyncio.open_connection(*door.base.removeprefix("http://").split(":"))
-    writer.write(f"POST {GENERATE} HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n".encode())
+    writer.write(
+        f"POST {GENERATE} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999\r\n\r\n".encode()
+    )
     head = await reader.readuntil(b"\r\n")
     assert b"413" in head
     writer.close()
@@ -375,7 +377,7 @@ async def test_a_caller_that_vanishes_ends_the_backends_work(door, backend, path
 
     backend.on(path, work)
     _, writer = await asyncio.open_connection(*door.base.removeprefix("http://").split(":"))
-    writer.write(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{{}}".encode())
+    writer.write(f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{{}}".encode())
     await asyncio.wait_for(started.wait(), 10)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     writer.close()
@@ -396,7 +398,9 @@ async def test_a_stalled_reader_holds_the_backend_back(door, backend):
 
     backend.on(GENERATE_STREAM, flood)
     _, writer = await asyncio.open_connection(*door.base.removeprefix("http://").split(":"), limit=1024)
-    writer.write(f"POST {GENERATE_STREAM} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{{}}".encode())
+    writer.write(
+        f"POST {GENERATE_STREAM} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{{}}".encode()
+    )
     seen = -1
     while written == 0 or seen != written:
         seen = written

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from services.common.database.clock import now
+from services.common.hiding import hidden
 from services.finetune.database.schema import BLOBS, DATASET_FILES, DATASETS
 from services.finetune.datasets import rows
 from services.finetune.datasets.checking.check import Outcome
@@ -124,8 +125,8 @@ class Leases:
         return self._records.database.write(task)
 
     def failed(self, claim: Claim, error: str, outcome: Outcome | None = None) -> None:
-        """The data set holds nothing, and says why."""
-        values = {**_ENDED, "state": State.FAILED.value, "error": error[:2000]}
+        """The data set holds nothing, and says why: ``error`` may hold words of other programs."""
+        values = {**_ENDED, "state": State.FAILED.value, "error": hidden(error)[:2000]}
         if outcome is not None:
             values |= {"kind": outcome.kind.value, "report": outcome.report.model_dump(mode="json")}
 

@@ -79,7 +79,8 @@ class Task:
         except (SourceFailed, ServiceError) as error:
             if isinstance(error, ServiceError) and error.code is Code.UNAVAILABLE:
                 raise
-            self._leases.failed(self._claim, str(error))
+            why = error.message if isinstance(error, ServiceError) else str(error)
+            self._leases.failed(self._claim, why)
             state = State.FAILED
         Arrival(folder, ()).remove()
         return state

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import BinaryIO
 
 from services.common.threads import available_cores, thread_variables
@@ -50,3 +51,12 @@ class Children:
             # Its own session: Ctrl-C reaches the service alone, which then ends all in order.
             start_new_session=True,
         )
+
+
+def resident_bytes(pid: int) -> int:
+    """Bytes of memory that a process holds now; 0 where the system does not tell."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -12,7 +12,7 @@ from pathlib import Path
 from services.finetune.checkpoints.folder import JobFolder
 from services.finetune.jobs.claims import Claim
 from services.finetune.jobs.job import Executor
-from services.finetune.orchestrator.executors.children import Children
+from services.finetune.orchestrator.executors.children import Children, resident_bytes
 from services.finetune.orchestrator.executors.contract import Run, Standing, Terms, View
 from services.finetune.orchestrator.settings import JobSettings
 
@@ -56,6 +56,11 @@ class LocalExecutor:
         """None while as many jobs run as may."""
         running = sum(each.process.returncode is None for each in self._children.values())
         return len(self._idle) if running < self._settings.jobs else None
+
+    def memory_bytes(self) -> int:
+        """Of all workers now; 0 where the system does not tell."""
+        pids = [each.process.pid for each in self._children.values() if each.process.returncode is None]
+        return sum(map(resident_bytes, pids))
 
     async def launch(self, claim: Claim) -> str:
         """Start the worker; its output goes to the job's ``log.txt``."""
