@@ -18,15 +18,11 @@ _DEEDS = {
 }
 
 
-def run(cluster: Cluster) -> int:
-    """Read lines ``DEED NAME`` until the end of input, or Ctrl-C; returns the exit code."""
+def run(cluster: Cluster) -> None:
+    """Obey lines ``DEED NAME`` until the end of input, or Ctrl-C."""
     _say(_addresses(cluster))
-    try:
-        for line in sys.stdin:
-            _say(obey(cluster, line.split()))
-    except KeyboardInterrupt:
-        pass
-    return 0
+    for line in sys.stdin:
+        _say(obey(cluster, line.split()))
 
 
 def obey(cluster: Cluster, words: list[str]) -> str:
@@ -57,9 +53,8 @@ def _standing(process: Process) -> str:
 def _addresses(cluster: Cluster) -> str:
     ports = cluster.ports
     first = f"{MACHINES[1]}:{ports['gateway']}"
-    lines = [
-        f"Envoy    https://localhost:{cluster.envoy.public} (gRPC and HTTP; {cluster.envoy.folder}/tls.crt)"
-    ]
+    certificate = cluster.front.envoys[0].folder / "tls.crt"
+    lines = [f"front      https://{cluster.front.target} (gRPC and HTTP, by both Envoys; {certificate})"]
     for machine, host in MACHINES.items():
         lines.append(f"gateway-{machine}  {host}:{ports['gateway']}, http://{host}:{ports['gateway-http']}")
     lines += [
