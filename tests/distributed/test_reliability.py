@@ -1,10 +1,12 @@
-"""The short forms of all that may befall a cluster: each run's own rules must hold.
+"""The short forms of all that may befall a cluster: each run keeps its rules; times are shown only.
 
 Those of SLOW take minutes for what other tests prove of single processes: kills in ``tests/e2e/test_up.py``
 and ``test_training_jobs.py``, a database that is away and a full disk in ``tests/unit``.
 """
 
 from __future__ import annotations
+
+import sys
 
 import pytest
 
@@ -33,6 +35,7 @@ def test_a_person_sees_and_commands_every_process(cluster):
     said = console.obey(cluster, ["status"])
     assert said.count("ready") == len(cluster.processes)
     assert "not ready" not in said
+    assert console.obey(cluster, ["start", "gan-2"]) == "gan-2 runs already"
     assert console.obey(cluster, ["freeze", "gan-2"]) == "freeze gan-2: done"
     assert "not ready" in console.obey(cluster, ["status"])
     assert console.obey(cluster, ["thaw", "gan-2"]) == "thaw gan-2: done"
@@ -49,5 +52,6 @@ def test_what_is_promised_holds(cluster, name):
         result = RUNS[name].run(cluster, "short")
     except Unavailable as reason:
         pytest.skip(str(reason))
-    assert not result.broken, str(result)
+    sys.stdout.write(f"{result}\n")  # for pytest -rP
+    assert not result.broken
     cluster.wait_whole()
