@@ -70,7 +70,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.distributed", description=__doc__.splitlines()[0])
     parser.add_argument("run", nargs="?", choices=sorted(RUNS))
     parser.add_argument("--long", action="store_true", help="the long form, as in deploy/RELIABILITY.md")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.long and not arguments.run:
+        parser.error("--long needs a run")
+    return arguments
 
 
 def _on_signals(handler: Callable[[int, FrameType | None], None]) -> None:
