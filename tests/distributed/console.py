@@ -7,15 +7,7 @@ import sys
 from tests.distributed.cluster import MACHINES, Cluster
 from tests.distributed.process import NotReady, Process
 
-_DEEDS = {
-    "stop": Process.stop,
-    "kill": Process.kill,
-    "freeze": Process.freeze,
-    "thaw": Process.thaw,
-    "start": Process.start,
-    "restart": Process.restart,
-    "log": Process.tail,
-}
+_DEEDS = ("stop", "kill", "freeze", "thaw", "start", "restart", "log")
 
 
 def run(cluster: Cluster) -> None:
@@ -34,13 +26,33 @@ def obey(cluster: Cluster, words: list[str]) -> str:
             return "\n".join(_standing(process) for process in cluster.processes.values())
         case [deed, name] if deed in _DEEDS and name in cluster.processes:
             try:
-                came = _DEEDS[deed](cluster[name])
+                return f"{deed} {name}: {_done(deed, cluster[name])}"
             except (LookupError, NotReady) as error:
                 return str(error)
-            return f"{deed} {name}: done" if came is None else f"{deed} {name}: {came}"
         case _:
             deeds, names = ", ".join(_DEEDS), ", ".join(cluster.processes)
             return f"status, or DEED NAME; deeds: {deeds}; names: {names}"
+
+
+def _done(deed: str, process: Process) -> str:
+    """What became of it."""
+    match deed:
+        case "stop":
+            return f"exit code {process.stop()}"
+        case "start":
+            process.start()
+            return f"ready after {process.wait_ready():.1f} s"
+        case "restart":
+            return f"ready after {process.restart():.1f} s"
+        case "log":
+            return process.tail()
+        case "kill":
+            process.kill()
+        case "freeze":
+            process.freeze()
+        case "thaw":
+            process.thaw()
+    return "done"
 
 
 def _standing(process: Process) -> str:

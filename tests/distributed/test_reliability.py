@@ -39,6 +39,10 @@ def test_a_person_sees_and_commands_every_process(cluster):
     assert console.obey(cluster, ["freeze", "gan-2"]) == "freeze gan-2: done"
     assert "not ready" in console.obey(cluster, ["status"])
     assert console.obey(cluster, ["thaw", "gan-2"]) == "thaw gan-2: done"
+    assert console.obey(cluster, ["stop", "envoy-2"]) == "stop envoy-2: exit code 0"
+    assert len(cluster.front.link.targets) == 1
+    assert console.obey(cluster, ["start", "envoy-2"]).startswith("start envoy-2: ready after")
+    assert len(cluster.front.link.targets) == 2
     assert "deeds: stop, kill," in console.obey(cluster, ["sink", "gan-2"])
     cluster.wait_whole()
 
