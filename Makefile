@@ -98,7 +98,7 @@ cluster: setup ## Run two replicas of everything behind Envoy, with PostgreSQL a
 	@GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m tests.distributed
 
 reliability: setup ## Do one thing to such a cluster under load and print its figures (RUN=rolling-restart …, LONG=1)
-	@GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m tests.distributed $(RUN) $(if $(LONG),--long)
+	@GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m tests.distributed $(or $(RUN),$(error RUN= is missing, as in `make reliability RUN=kills`)) $(if $(LONG),--long)
 
 screenshots: setup ## Draw the README's pictures of the page anew (needs Chromium)
 	$(BIN)/python -m tests.clients.screenshots

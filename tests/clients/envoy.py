@@ -18,6 +18,7 @@ from tests.contract.deploy.manifests import K8S
 from tests.unit.common.certificates import Authority
 
 CONFIGURATION = K8S / "components/envoy"
+_DRAIN = ("--drain-time-s", "--drain-strategy")
 _GATEWAYS = "gateway-pods"
 
 
@@ -34,10 +35,19 @@ class Door:
 class Envoy:
     """The deployed configuration in ``folder``, with addresses of a test in place of the cluster's."""
 
-    def __init__(self, folder: Path, doors: Sequence[Door], ports: tuple[int, int, int]) -> None:
-        """``ports``: public, side and admin. Skips the test where Envoy cannot be had."""
+    def __init__(
+        self,
+        folder: Path,
+        doors: Sequence[Door],
+        ports: tuple[int, int, int],
+        authority: Authority | None = None,
+    ) -> None:
+        """``ports``: public, side and admin; ``authority``: in place of one of its own.
+
+        Skips the test where Envoy cannot be had.
+        """
         self.folder = folder
-        authority = Authority()
+        authority = authority or Authority()
         authority.issue().write(folder, "tls")
         self.authorities = authority.certificate
         self.public, self.side, self.admin = ports
@@ -59,6 +69,9 @@ class Envoy:
         self.log = folder / "envoy.log"
         self.command = [str(programs("envoy") / "envoy"), "--config-path", str(folder / "envoy.yaml")]
         self.arguments = ["--concurrency", "1", "--use-dynamic-base-id", "--log-path", str(self.log)]
+        self.arguments += _deployed_arguments()
+        self.drain = ["bash", str(CONFIGURATION / "drain.sh"), str(self.admin)]
+        """The deployed one's preStop hook."""
 
     def get(self, path: str, port: int | None = None, body: object = None) -> tuple[int, str]:
         """Status and text of an answer; by TLS, except from the side port."""
@@ -91,6 +104,13 @@ class Envoy:
             for each in listed["cluster_statuses"]
             if each["name"].startswith("gateway-")
         }
+
+
+def _deployed_arguments() -> list[str]:
+    """What the manifest says of draining."""
+    [deployment, *_] = yaml.safe_load_all((CONFIGURATION / "deployment.yaml").read_text())
+    given = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    return [each for name in _DRAIN for each in (name, given[given.index(name) + 1])]
 
 
 def _is_healthy(host: dict[str, Any]) -> bool:

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -23,48 +25,71 @@ from tests.distributed.result import Unavailable
 from tests.distributed.runs.table import RUNS
 from tests.unit.postgres import NoServer
 
-SKIPPED = 3
-"""Exit code where this machine has not what it takes."""
+BROKEN, SKIPPED, INTERRUPTED = 1, 3, 130
+"""Exit codes: not as promised, and the logs are kept; this machine has not what it takes; Ctrl-C in a run."""
 
 
 def main() -> int:
-    """0: as promised; 1: a rule was broken; 3: it cannot be run here."""
+    """Nothing is left behind but the logs of a run that went wrong; returns the exit code."""
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, _leave)
+    _on_signals(_leave)
     folder = Path(tempfile.mkdtemp(prefix="pequod-cluster-"))
     try:
-        with running(folder, **(RUNS[arguments.run].variables if arguments.run else {})) as cluster:
-            if not arguments.run:
-                return console.run(cluster)
-            result = RUNS[arguments.run].run(cluster, "long" if arguments.long else "short")
+        code = _run(arguments, folder)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except (NoServer, Unavailable, pytest.skip.Exception) as reason:
         sys.stderr.write(f"cannot be run here: {reason}\n")
-        shutil.rmtree(folder)
-        return SKIPPED
-    except NotReady as error:
-        sys.stderr.write(f"{error}\nlogs: {folder}\n")
-        return 1
-    sys.stdout.write(f"{result}\n")
-    if result.broken:
+        code = SKIPPED
+    except (NotReady, TimeoutError) as error:
+        sys.stderr.write(f"{error}\n")
+        code = BROKEN
+    if code == BROKEN:
         sys.stderr.write(f"logs: {folder}\n")
-        return 1
-    shutil.rmtree(folder)
-    return 0
+    else:
+        shutil.rmtree(folder)
+    return code
+
+
+def _run(arguments: argparse.Namespace, folder: Path) -> int:
+    run = RUNS[arguments.run] if arguments.run else None
+    with running(folder, **(run.variables if run else {})) as cluster:
+        if run is None:
+            with contextlib.suppress(KeyboardInterrupt):
+                console.run(cluster)
+            _on_signals(_patience)
+            return 0
+        result = run.run(cluster, "long" if arguments.long else "short")
+        sys.stdout.write(f"{result}\n")
+        sys.stdout.flush()
+        _on_signals(_patience)
+    return 0 if result.passed else BROKEN
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.distributed", description=__doc__.splitlines()[0])
     parser.add_argument("run", nargs="?", choices=sorted(RUNS))
     parser.add_argument("--long", action="store_true", help="the long form, as in deploy/RELIABILITY.md")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.long and not arguments.run:
+        parser.error("--long needs a run")
+    return arguments
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handler)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
+    _on_signals(_patience)
     raise KeyboardInterrupt
 
 
+def _patience(number: int, frame: FrameType | None) -> None:
+    """Whoever asks a second time would leave processes behind."""
+    sys.stderr.write("what was started is being ended\n")
+
+
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

@@ -25,8 +25,8 @@ class Caller:
     def __init__(self, cluster: Cluster, process: Process | None = None, key: str = "") -> None:
         """``process``: a gateway or a replica in place of Envoy; ``key`` in place of the cluster's own."""
         if process is None:
-            credentials = grpc.ssl_channel_credentials(cluster.envoy.authorities)
-            self.channel = grpc.secure_channel(f"localhost:{cluster.envoy.public}", credentials)
+            credentials = grpc.ssl_channel_credentials(cluster.front.authorities)
+            self.channel = grpc.secure_channel(cluster.front.target, credentials)
         else:
             port = cluster.ports[process.name.rpartition("-")[0]]
             self.channel = grpc.insecure_channel(f"{cluster.machine(process)}:{port}")

@@ -1,4 +1,4 @@
-"""Two replicas of every service, two gateways, Envoy, PostgreSQL and an S3 store, on loopback addresses.
+"""Two replicas of every service, two gateways, two Envoys, PostgreSQL and an S3 store, on loopback addresses.
 
 Machine 1 is 127.0.0.2, machine 2 is 127.0.0.3; both have the same ports, as machines have. What they share
 (keys, files on their way into data sets) is in one folder, all else of each in its own.
@@ -19,7 +19,8 @@ from typing import Any
 import boto3
 
 from services.common.catalogue import SERVICES
-from tests.clients.envoy import Door, Envoy
+from tests.clients.envoy import Door
+from tests.distributed.front import Front
 from tests.distributed.link import Link
 from tests.distributed.process import NotReady, Process, answers, fetch
 from tests.ports import lasting_ports
@@ -43,12 +44,12 @@ LIMITS = {"requests_per_minute": 1_000_000, "concurrent": 1000, "tokens_per_minu
 
 @dataclass
 class Cluster:
-    """All of it. Processes go by names: ``sampler-2``, ``gateway-1``, ``envoy``, ``s3``."""
+    """All of it. Processes go by names: ``sampler-2``, ``gateway-1``, ``envoy-2``, ``s3``."""
 
     folder: Path
     processes: dict[str, Process]
     ports: Mapping[str, int]
-    envoy: Envoy
+    front: Front
     database: postgres.Server
     databases: Mapping[str, str]
     """URLs of the gateways' database and of the jobs'."""
@@ -86,8 +87,8 @@ class Cluster:
         return MACHINES[int(process.name[-1])]
 
     def whole(self) -> bool:
-        """Whether both gateways see every replica, and Envoy sees both gateways."""
-        return all(self.sees_all(each) for each in self.gateways) and self.envoy_sees() == len(MACHINES)
+        """Whether both gateways see every replica, and both Envoys see both gateways."""
+        return all(self.sees_all(each) for each in self.gateways) and min(self.front.sees()) == len(MACHINES)
 
     def sees_all(self, gateway: Process) -> bool:
         """Whether every replica takes calls from ``gateway``, as far as that one knows."""
@@ -96,13 +97,6 @@ class Cluster:
         except OSError:
             return False
         return all(one["healthy"] and not one["ejected"] for one in known)
-
-    def envoy_sees(self) -> int:
-        """How many gateways get calls."""
-        try:
-            return min(self.envoy.healthy().values())
-        except OSError:
-            return 0
 
     def wait_whole(self, seconds: float = 120.0) -> float:
         """Wait until it is; returns the seconds it took. Raises NotReady."""
@@ -164,7 +158,7 @@ def _assembled(folder: Path, variables: Mapping[str, str], stack: contextlib.Exi
     urls = {name: stack.enter_context(postgres.database(database.url)) for name in ("gateway", "jobs")}
     ports = _ports()
     s3_port = ports["s3"]
-    link = Link(("127.0.0.1", s3_port))
+    link = Link([("127.0.0.1", s3_port)])
     stack.callback(link.close)
     (folder / "shared").mkdir(parents=True)
     keys = Keys(folder / "shared")
@@ -173,10 +167,8 @@ def _assembled(folder: Path, variables: Mapping[str, str], stack: contextlib.Exi
         Door(host, ports["gateway"], ports["gateway-http"], ports["gateway-admin"])
         for host in MACHINES.values()
     ]
-    (folder / "envoy").mkdir()
-    envoy = Envoy(
-        folder / "envoy", doors, (ports.pop("envoy"), ports.pop("envoy-side"), ports.pop("envoy-admin"))
-    )
+    front = Front(folder, doors, [_of_envoy(ports, number) for number in MACHINES])
+    stack.callback(front.link.close)
     common = {**os.environ, **_environment(folder, ports, urls, link), **JOBS, **variables}
     processes = [
         Process(
@@ -187,21 +179,14 @@ def _assembled(folder: Path, variables: Mapping[str, str], stack: contextlib.Exi
             lambda: answers(f"http://127.0.0.1:{s3_port}/moto-api/"),
         ),
         *(each for machine in MACHINES for each in _machine(folder, machine, common, ports)),
-        Process("envoy", (*envoy.command, *envoy.arguments), os.environ, folder, envoy.ready),
+        *front.processes,
     ]
     client = boto3.client(
         "s3", endpoint_url=f"http://127.0.0.1:{s3_port}", region_name="us-east-1", **_SECRETS
     )
     stack.callback(client.close)
     named = {process.name: process for process in processes}
-    return Cluster(folder, named, ports, envoy, database, urls, link, client, keys, key, common)
-
-
-def _envoy(folder: Path, ports: Mapping[str, int]) -> Envoy:
-    grpc, http, admin = (ports[f"gateway{what}"] for what in ("", "-http", "-admin"))
-    folder.mkdir()
-    doors = [Door(host, grpc, http, admin) for host in MACHINES.values()]
-    return Envoy(folder, doors, (ports["envoy"], ports["envoy-side"], ports["envoy-admin"]))
+    return Cluster(folder, named, ports, front, database, urls, link, client, keys, key, common)
 
 
 _SECRETS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
@@ -256,8 +241,14 @@ def _asking(url: str) -> Callable[[], bool]:
     return lambda: answers(url)
 
 
+def _of_envoy(ports: Mapping[str, int], number: int) -> tuple[int, int, int]:
+    name = f"envoy-{number}"
+    return ports[name], ports[f"{name}-side"], ports[f"{name}-admin"]
+
+
 def _ports() -> dict[str, int]:
     """Ports that are free on every address of this machine."""
-    names = ["s3", "envoy", "envoy-side", "envoy-admin", "gateway", "gateway-http", "gateway-admin"]
+    names = ["s3", "gateway", "gateway-http", "gateway-admin"]
+    names += [f"envoy-{number}{what}" for number in MACHINES for what in ("", "-side", "-admin")]
     names += [name for service in SERVICES for name in (service.name, f"{service.name}-side")]
     return dict(zip(names, lasting_ports(len(names)), strict=True))

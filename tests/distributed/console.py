@@ -7,26 +7,14 @@ import sys
 from tests.distributed.cluster import MACHINES, Cluster
 from tests.distributed.process import NotReady, Process
 
-_DEEDS = {
-    "stop": Process.stop,
-    "kill": Process.kill,
-    "freeze": Process.freeze,
-    "thaw": Process.thaw,
-    "start": Process.start,
-    "restart": Process.restart,
-    "log": Process.tail,
-}
+_DEEDS = ("stop", "kill", "freeze", "thaw", "start", "restart", "log")
 
 
-def run(cluster: Cluster) -> int:
-    """Read lines ``DEED NAME`` until the end of input, or Ctrl-C; returns the exit code."""
+def run(cluster: Cluster) -> None:
+    """Obey lines ``DEED NAME`` until the end of input, or Ctrl-C."""
     _say(_addresses(cluster))
-    try:
-        for line in sys.stdin:
-            _say(obey(cluster, line.split()))
-    except KeyboardInterrupt:
-        pass
-    return 0
+    for line in sys.stdin:
+        _say(obey(cluster, line.split()))
 
 
 def obey(cluster: Cluster, words: list[str]) -> str:
@@ -38,13 +26,33 @@ def obey(cluster: Cluster, words: list[str]) -> str:
             return "\n".join(_standing(process) for process in cluster.processes.values())
         case [deed, name] if deed in _DEEDS and name in cluster.processes:
             try:
-                came = _DEEDS[deed](cluster[name])
+                return f"{deed} {name}: {_done(deed, cluster[name])}"
             except (LookupError, NotReady) as error:
                 return str(error)
-            return f"{deed} {name}: done" if came is None else f"{deed} {name}: {came}"
         case _:
             deeds, names = ", ".join(_DEEDS), ", ".join(cluster.processes)
             return f"status, or DEED NAME; deeds: {deeds}; names: {names}"
+
+
+def _done(deed: str, process: Process) -> str:
+    """What became of it."""
+    match deed:
+        case "stop":
+            return f"exit code {process.stop()}"
+        case "start":
+            process.start()
+            return f"ready after {process.wait_ready():.1f} s"
+        case "restart":
+            return f"ready after {process.restart():.1f} s"
+        case "log":
+            return process.tail()
+        case "kill":
+            process.kill()
+        case "freeze":
+            process.freeze()
+        case "thaw":
+            process.thaw()
+    return "done"
 
 
 def _standing(process: Process) -> str:
@@ -57,9 +65,8 @@ def _standing(process: Process) -> str:
 def _addresses(cluster: Cluster) -> str:
     ports = cluster.ports
     first = f"{MACHINES[1]}:{ports['gateway']}"
-    lines = [
-        f"Envoy    https://localhost:{cluster.envoy.public} (gRPC and HTTP; {cluster.envoy.folder}/tls.crt)"
-    ]
+    certificate = cluster.front.envoys[0].folder / "tls.crt"
+    lines = [f"front      https://{cluster.front.target} (gRPC and HTTP, by both Envoys; {certificate})"]
     for machine, host in MACHINES.items():
         lines.append(f"gateway-{machine}  {host}:{ports['gateway']}, http://{host}:{ports['gateway-http']}")
     lines += [

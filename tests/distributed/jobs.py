@@ -34,17 +34,38 @@ class Trainees:
         sent = requests_of(start_of(FILES), b"".join(FILES.values()))
         self._dataset_id = datasets.UploadDataset(sent, **self._with).dataset.dataset_id
 
-    def create(self, steps: int = 40) -> str:
-        """Create one that trains a tiny language model, by a request that may be repeated."""
+    def create(self, steps: int = 40, max_seconds: int = 0) -> str:
+        """Create one that trains a tiny language model, by a request that may be repeated.
+
+        ``max_seconds``: its time limit; 0 for none of its own.
+        """
         name = f"tiny-{len(self.accepted)}"
         spec = v1.JobSpec(
-            recipe="pretrain_lm", dataset_id=self._dataset_id, output=v1.Output(name=name), steps=steps
+            recipe="pretrain_lm",
+            dataset_id=self._dataset_id,
+            output=v1.Output(name=name),
+            steps=steps,
+            resources=v1.Resources(max_seconds=max_seconds),
         )
         json_format.ParseDict(TINY_LM, spec.parameters)
         asked = v1.CreateJobRequest(spec=spec, request_id=str(uuid.uuid4()))
         job_id = patiently(lambda: self._jobs.CreateJob(asked, **self._with)).job.job_id
         self.accepted.append(job_id)
         return str(job_id)
+
+    def cancel(self, job_id: str) -> None:
+        """Ask for its end; returns when that is written down."""
+        asked = v1.CancelJobRequest(job_id=job_id)
+        patiently(lambda: self._jobs.CancelJob(asked, **self._with))
+
+    def ended(self, job_id: str) -> v1.Job:
+        """One that has no worker any more."""
+        until = time.monotonic() + 60.0
+        while (job := self.job(job_id)).state not in ENDED:
+            if time.monotonic() > until:
+                raise TimeoutError(f"job {job_id} is {v1.JobState.Name(job.state)}")
+            time.sleep(0.1)
+        return job
 
     def ends(self, seconds: float = 600.0) -> dict[str, v1.Job]:
         """Every accepted job once it has ended. Raises TimeoutError naming those that have not."""

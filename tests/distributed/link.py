@@ -12,14 +12,15 @@ _CHUNK = 64 * 1024
 
 
 class Link:
-    """Listens on an address of its own and passes on to ``target``.
+    """Listens on an address of its own and passes each connection on to the next of ``targets``.
 
-    ``delay``: seconds that every byte is late, in each direction; may change while it runs.
+    ``targets`` may change while it runs: connections stay where they are. So may ``delay``, the seconds
+    that every byte is late, in each direction.
     """
 
-    def __init__(self, target: tuple[str, int], host: str = "127.0.0.1", delay: float = 0.0) -> None:
-        self.delay = delay
-        self._target, self._host, self._port = target, host, 0
+    def __init__(self, targets: list[tuple[str, int]], host: str = "127.0.0.1", delay: float = 0.0) -> None:
+        self.targets, self.delay, self.port = targets, delay, 0
+        self._host, self._taken = host, 0
         self._server: asyncio.Server | None = None
         self._passing: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -30,7 +31,7 @@ class Link:
     @property
     def address(self) -> str:
         """host:port to connect to in place of the target's; the same one after ``mend``."""
-        return f"{self._host}:{self._port}"
+        return f"{self._host}:{self.port}"
 
     def cut(self) -> None:
         """Connections end, and new ones are refused."""
@@ -51,8 +52,8 @@ class Link:
         asyncio.run_coroutine_threadsafe(what, self._loop).result(30)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._connected, self._host, self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._connected, self._host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _cut(self) -> None:
         if self._server is not None:
@@ -74,7 +75,7 @@ class Link:
             self._passing.discard(task)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(*self._target)
+        there, back = await asyncio.open_connection(*self._next())
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._pour(reader, back))
@@ -86,6 +87,13 @@ class Link:
                 each.close()
                 with contextlib.suppress(OSError):
                     await each.wait_closed()
+
+    def _next(self) -> tuple[str, int]:
+        targets = list(self.targets)
+        if not targets:
+            raise ConnectionRefusedError("nobody is there")
+        self._taken += 1
+        return targets[self._taken % len(targets)]
 
     async def _pour(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Every piece leaves ``delay`` after it came, however many are on the way."""

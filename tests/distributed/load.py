@@ -74,8 +74,9 @@ class Outcome:
 
 
 class Load:
-    """While the block runs, ``callers`` call through Envoy, each one call of KINDS after the other.
+    """While the block runs, ``callers`` call through the Envoys, each one call of KINDS after the other.
 
+    Each has a connection of its own, as programs of different people have.
     ``pause``: seconds between a caller's calls; ``timeout``: the deadline of each call;
     ``key`` in place of the cluster's own.
     """
@@ -123,13 +124,15 @@ class Load:
         return self._record.now()
 
     async def _run(self) -> None:
-        target = f"localhost:{self._cluster.envoy.public}"
-        credentials = grpc.ssl_channel_credentials(self._cluster.envoy.authorities)
-        async with grpc.aio.secure_channel(target, credentials) as channel:
-            calls = {kind.name: self._call_of(kind, channel) for kind in KINDS}
-            await asyncio.gather(*[self._caller(calls, number) for number in range(self._callers)])
+        await asyncio.gather(*[self._caller(number) for number in range(self._callers)])
 
-    async def _caller(self, calls: Mapping[str, Call], number: int) -> None:
+    async def _caller(self, number: int) -> None:
+        front = self._cluster.front
+        credentials = grpc.ssl_channel_credentials(front.authorities)
+        async with grpc.aio.secure_channel(front.target, credentials, options=_ALONE) as channel:
+            await self._calls({kind.name: self._call_of(kind, channel) for kind in KINDS}, number)
+
+    async def _calls(self, calls: Mapping[str, Call], number: int) -> None:
         mix = {kind.name: kind.share for kind in KINDS}
         for name in chosen(mix, random.Random(number)):
             if self._stop.is_set():
@@ -153,6 +156,8 @@ class Load:
 
 
 _KINDS = {kind.name: kind for kind in KINDS}
+_ALONE = (("grpc.use_local_subchannel_pool", 1),)
+"""Else all channels to one address would share a connection."""
 
 
 def told(outcomes: Sequence[Outcome]) -> str:

@@ -47,7 +47,12 @@ class Process:
         return self._process.pid
 
     def start(self, **variables: str) -> None:
-        """Start it, with ``variables`` for this once on top of its own; returns before it is ready."""
+        """Start it, with ``variables`` for this once on top of its own; returns before it is ready.
+
+        Raises NotReady where it runs already.
+        """
+        if self._process is not None and self._process.poll() is None:
+            raise NotReady(f"{self.name} runs already")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,

@@ -1,10 +1,13 @@
-"""The short forms of all that may befall a cluster: each run's own rules must hold.
+"""The short forms of all that may befall a cluster: each run keeps its rules; times are shown only.
 
 Those of SLOW take minutes for what other tests prove of single processes: kills in ``tests/e2e/test_up.py``
-and ``test_training_jobs.py``, a database that is away and a full disk in ``tests/unit``.
+and ``test_training_jobs.py``, a database that is away, a full disk, cancels of jobs and their limits in
+``tests/unit``.
 """
 
 from __future__ import annotations
+
+import sys
 
 import pytest
 
@@ -15,7 +18,7 @@ from tests.distributed.runs.table import RUNS
 from tests.unit import postgres
 
 pytestmark = pytest.mark.timeout(900)
-SLOW = {"kills", "database-away", "full-disk", "slow-network"}
+SLOW = {"kills", "database-away", "full-disk", "job-ends", "slow-network"}
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +36,14 @@ def test_a_person_sees_and_commands_every_process(cluster):
     said = console.obey(cluster, ["status"])
     assert said.count("ready") == len(cluster.processes)
     assert "not ready" not in said
+    assert console.obey(cluster, ["start", "gan-2"]) == "gan-2 runs already"
     assert console.obey(cluster, ["freeze", "gan-2"]) == "freeze gan-2: done"
     assert "not ready" in console.obey(cluster, ["status"])
     assert console.obey(cluster, ["thaw", "gan-2"]) == "thaw gan-2: done"
+    assert console.obey(cluster, ["stop", "envoy-2"]) == "stop envoy-2: exit code 0"
+    assert len(cluster.front.link.targets) == 1
+    assert console.obey(cluster, ["start", "envoy-2"]).startswith("start envoy-2: ready after")
+    assert len(cluster.front.link.targets) == 2
     assert "deeds: stop, kill," in console.obey(cluster, ["sink", "gan-2"])
     cluster.wait_whole()
 
@@ -49,5 +57,6 @@ def test_what_is_promised_holds(cluster, name):
         result = RUNS[name].run(cluster, "short")
     except Unavailable as reason:
         pytest.skip(str(reason))
-    assert not result.broken, str(result)
+    sys.stdout.write(f"{result}\n")  # for pytest -rP
+    assert not result.broken
     cluster.wait_whole()

@@ -111,13 +111,24 @@ def test_a_draining_process_serves_until_nobody_sends_it_calls_any_more(manifest
     assert float(environ["PEQUOD_DRAIN_SECONDS"]) > 2 * LOOK_SECONDS
 
 
-def test_envoy_sleeps_before_it_ends():
-    template = pods(rendered("envoy"))["envoy"]
+def test_envoy_drains_before_it_ends():
+    manifests = rendered("envoy")
+    template = pods(manifests)["envoy"]
     container = server(template)
-    asleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    [bash, script] = container["lifecycle"]["preStop"]["exec"]["command"]
+    [mount] = [each for each in container["volumeMounts"] if script.startswith(each["mountPath"] + "/")]
+    [volume] = [each for each in template["spec"]["volumes"] if each["name"] == mount["name"]]
+    [files] = [
+        each["data"]
+        for each in of_kind(manifests, "ConfigMap")
+        if each["metadata"]["name"] == volume["configMap"]["name"]
+    ]
+    text = files[script.removeprefix(mount["mountPath"] + "/")]
+    assert (bash, "/drain_listeners?graceful&skip_exit" in text) == ("bash", True)
+    [most] = re.findall(r"SECONDS < (\d+)", text)
     draining = int(container["args"][container["args"].index("--drain-time-s") + 1])
-    assert asleep > draining
-    assert template["spec"]["terminationGracePeriodSeconds"] > asleep + MARGIN
+    assert int(most) > draining, "its doors close before it ends"
+    assert template["spec"]["terminationGracePeriodSeconds"] > int(most) + MARGIN
 
 
 def test_updates_take_no_replica_away_except_where_gpus_are_few(manifests):

@@ -66,5 +66,5 @@ def _freeze(cluster: Cluster, load: Load, process: Process, result: Result) -> _
 
 def _left_alone(cluster: Cluster, process: Process) -> bool:
     if process in cluster.gateways:
-        return cluster.envoy_sees() < len(cluster.gateways)
+        return max(cluster.front.sees()) < len(cluster.gateways)
     return not any(cluster.sees_all(each) for each in cluster.gateways)

@@ -1,4 +1,4 @@
-"""Every process is restarted in turn, gateways too, while callers call: none of them notices."""
+"""Every process is restarted in turn, gateways and Envoys too, while callers call: none of them notices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def run(cluster: Cluster, scale: str) -> Result:
     """
     result = Result("rolling-restart")
     starts: dict[str, float] = {}
-    turns = [*cluster.replicas, *cluster.gateways]
+    turns = [*cluster.replicas, *cluster.gateways, *cluster.front.processes]
     if scale == "short":
         turns = [each for each in turns if each.name.endswith("-1")]
     with Load(cluster) as load:

@@ -27,7 +27,7 @@ def run(cluster: Cluster, scale: str) -> Result:
         links: dict[tuple[str, int], Link] = {}
         for service in SERVICES:
             for machine, host in MACHINES.items():
-                links[service.name, machine] = Link((host, cluster.ports[service.name]))
+                links[service.name, machine] = Link([(host, cluster.ports[service.name])])
                 stack.callback(links[service.name, machine].close)
         for gateway in cluster.gateways:
             gateway.restart(**_through(links))
