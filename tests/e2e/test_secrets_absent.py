@@ -126,7 +126,7 @@ def watched(tmp_path_factory):
         made = platform.run("keys", "create", "shop", "--json")
         assert made.returncode == 0, made.stderr
         key = json.loads(made.stdout)["key"]
-        secret |= {"key": key.rpartition("_")[2], "digests": (folder / "var/keys/secret").read_text()}
+        secret |= {"key": key.split("_", 2)[2], "digests": (folder / "var/keys/secret").read_text()}
         platform.environment["PEQUOD_API_KEY"] = key
         prompts = {
             name: canary(name) for name in ("good", "bad", "bug", "openai", "kserve", "text", "stream")
