@@ -23,7 +23,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 # Read by the command line, the Makefile and the tests, not by a process.
 OTHER_VARIABLES = {
     *("PEQUOD_TARGET", "PEQUOD_API_KEY", "PEQUOD_TLS_CA"),
-    *("PEQUOD_CORPUS", "PEQUOD_TEST_DATABASE_URL"),
+    *("PEQUOD_CORPUS", "PEQUOD_TEST_DATABASE_URL", "PEQUOD_TEST_BASE_IMAGE", "PEQUOD_TEST_TORCH_INDEX"),
 }
 
 

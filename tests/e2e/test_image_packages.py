@@ -16,12 +16,9 @@ import grpc
 import pytest
 
 from deploy.packages import packages
-from pequod.diffusion import v1 as diffusion
-from pequod.gan import v1 as gan
-from pequod.sampler import v1 as sampler
-from pequod.tokenizer import v1 as tokenizer
 from tests.clients.environment import holding, pip, programs
 from tests.contract.deploy.manifests import ROOT
+from tests.e2e.asking import ASK
 from tests.ports import lasting_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -30,28 +27,6 @@ OF_THE_SYSTEM = re.compile(
     r"(linux-vdso|ld-linux-x86-64|lib(c|m|dl|rt|pthread|util|resolv|gcc_s|stdc\+\+|z|crypt))[.-]\S*so|/lib\S*/ld-linux"
 )
 """Libraries that the base image has."""
-
-
-def ask_tokenizer(channel):
-    stub = tokenizer.EmbeddingServiceStub(channel)
-    return len(stub.Embed(tokenizer.EmbedRequest(inputs=[{"text": "a whale"}])).embeddings) == 1
-
-
-def ask_sampler(channel):
-    request = sampler.GenerateRequest(prompt="The old captain", stopping=sampler.Stopping(max_tokens=8))
-    return sampler.SamplerServiceStub(channel).Generate(request).completions[0].text
-
-
-def ask_diffusion(channel):
-    request = diffusion.GenerateRequest(prompt="a person", steps=2)
-    return [reply.WhichOneof("event") for reply in diffusion.DiffusionServiceStub(channel).Generate(request)]
-
-
-def ask_gan(channel):
-    return gan.GanServiceStub(channel).Sample(gan.SampleRequest(n=1)).images
-
-
-ASK = {"tokenizer": ask_tokenizer, "sampler": ask_sampler, "diffusion": ask_diffusion, "gan": ask_gan}
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ class Database:
         """
         try:
             database = cls(make_engine(url), patience)
-        except ArgumentError as error:
+        except (ArgumentError, OSError) as error:  # OSError: the folder of a file cannot be made
             raise _unusable(url, schema, error) from None
         try:
             database._until_done(lambda: migrate(database.engine, schema))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -141,38 +140,3 @@ def test_a_wrong_image_is_refused_with_the_known_ones():
     assert done.returncode == 2
     assert "no image 'gateway' for 'cuda'" in done.stderr
     assert "sampler (cpu, cuda)" in done.stderr
-
-
-def engine():
-    """A container engine that answers, or None."""
-    for name in ("docker", "podman"):
-        if (
-            shutil.which(name)
-            and not subprocess.run([name, "info"], capture_output=True, check=False).returncode
-        ):
-            return name
-    return None
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("process", PROCESSES)
-def test_an_image_can_be_built(process):
-    found = engine()
-    if found is None:
-        pytest.skip("no container engine answers")
-    base = "docker.io/library/python:3.11-slim-bookworm"
-    subprocess.run([found, "pull", base], check=True)
-    shown = subprocess.run(
-        [found, "image", "inspect", "--format", "{{index .RepoDigests 0}}", base],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    digest = shown.stdout.strip().partition("@")[2]
-    arguments = [f"--build-arg=BASE_DIGEST={digest}", f"--build-arg=SERVICE={process}"]
-    subprocess.run(
-        [found, "build", "--file", "deploy/Dockerfile", *arguments, "--tag", f"pequod/{process}", "."],
-        cwd=ROOT,
-        check=True,
-    )

@@ -192,6 +192,12 @@ def test_other_urls_are_refused(url, part):
     assert "secret" not in str(caught.value)
 
 
+def test_a_folder_that_cannot_be_made_is_refused_with_the_setting(tmp_path):
+    (tmp_path / "var").write_text("no folder")
+    with pytest.raises(SettingsError, match=r"PEQUOD_DATABASE_URL='sqlite:.*' is not usable: .*var'"):
+        open_database(f"sqlite:///{tmp_path}/var/pequod.db")
+
+
 def test_a_server_that_does_not_answer_is_unavailable():
     with pytest.raises(ServiceError) as caught:
         open_database("postgresql://postgres@127.0.0.1:1/none", patience=0.1)
