@@ -22,8 +22,8 @@ MINILM := models/minilm/1/model.json
 EXPORTED := $(VENV)/.exported
 BUF := npx --yes @bufbuild/buf@1.75.0
 FROZEN := protos/baseline/frozen.binpb
-# Processes that share the tests out, file by file.
-TEST_PROCESSES ?= 2
+# Processes that share the tests out, file by file: one a core, of at most four, as some start a whole platform.
+TEST_PROCESSES ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 2 ? 2 : n > 4 ? 4 : n)))
 # What images are built with, on and for; SERVICES names those that are built.
 ENGINE ?= docker
 BASE_IMAGE ?=
