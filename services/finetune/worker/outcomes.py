@@ -6,6 +6,7 @@ import logging
 import uuid
 
 from services.common.errors import Code, Reason, ServiceError
+from services.common.hiding import hidden
 from services.common.room import is_full
 from services.finetune.jobs.claims import Report
 from services.finetune.jobs.job import JobError
@@ -48,8 +49,13 @@ def _unexpected(error: Exception) -> Report:
 
 
 def _failed(reason: str, message: str, field: str = "") -> Report:
-    return Report(state=State.FAILED, error=JobError(reason, message[:_MOST], field))
+    return Report(state=State.FAILED, error=JobError(reason, _sentence(message), field))
 
 
 def _paused(reason: str, message: str) -> Report:
-    return Report(state=State.PAUSED, error=JobError(reason, message[:_MOST]))
+    return Report(state=State.PAUSED, error=JobError(reason, _sentence(message)))
+
+
+def _sentence(message: str) -> str:
+    """Secrets go first: one that was cut would not be known any more."""
+    return hidden(message)[:_MOST]
