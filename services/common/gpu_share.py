@@ -53,7 +53,9 @@ def gpu_bytes() -> int:
 
 def cap_torch(torch: Any, device: Any) -> None:
     """Have PyTorch's allocator keep to the share on a CUDA ``device``; more is out of memory to it."""
-    if not _share.bytes or str(device).partition(":")[0] != "cuda":
+    kind, _, number = str(device).partition(":")
+    if not _share.bytes or kind != "cuda":
         return
-    total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, _share.bytes / total), device)
+    index = int(number) if number else torch.cuda.current_device()  # a fraction is of a GPU with a number
+    total = torch.cuda.get_device_properties(index).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, _share.bytes / total), index)

@@ -4,7 +4,7 @@ Sections, chosen with ``--only``: ``throughput`` is our engine, bare and as a se
 Transformers (``generate`` and continuous batching) and llama.cpp, on the same random weights with the same
 number of threads and the same requests. ``exactness`` compares tokens. ``first`` is the time to the first
 token after a known beginning, ``arrival`` what a long prompt does to running streams, ``perplexity`` what
-8 bits cost a trained model.
+8 bits cost a trained model. ``gpu`` is a model of 1.1 G weights on a GPU, our engine beside Transformers.
 
 Every peer is a process of its own in an environment of its own (``var/bench/``, made at first use). All are
 warm at once, one works at a time, rounds are interleaved; figures are medians over the rounds. Everyone
@@ -35,7 +35,7 @@ from tests.bench.lm.workload import Workload, workload
 from tests.bench.options import bench_parser
 from tests.bench.report import Report
 
-SECTIONS = ("throughput", "exactness", "first", "arrival", "perplexity")
+SECTIONS = ("throughput", "exactness", "first", "arrival", "perplexity", "gpu")
 STORYTELLER = Path(__file__).parents[2] / "models/storyteller/1"
 
 INT8 = Peer("ours, int8", "lm_ours.py", ("int8",))
@@ -233,6 +233,10 @@ def main() -> None:
             bench.waiting(shape, options.only)
     if "perplexity" in options.only:
         bench_perplexity(options.model, options.corpus, bench.sizes.windows, options.threads, bench.report)
+    if "gpu" in options.only:
+        from tests.bench.lm.gpu import bench_gpu
+
+        bench_gpu(bench.nursery, bench.sizes.rounds, bench.report)
     bench.report.summary()
 
 

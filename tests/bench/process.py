@@ -25,10 +25,13 @@ class ServiceProcess:
     def __init__(
         self, service: str, module: Sequence[str], environment: Mapping[str, str], log: str = ""
     ) -> None:
-        """``module``: what Python runs, with its arguments; ``log``: a name for its log's file."""
+        """``module``: what Python runs, with its arguments; ``log``: a name for its log's file.
+
+        ``target`` and ``side`` are where it serves gRPC and HTTP (health, metrics).
+        """
         port, side_port = lasting_ports(2)
         self.target = f"127.0.0.1:{port}"
-        self._ready = f"http://127.0.0.1:{side_port}/readyz"
+        self.side = f"http://127.0.0.1:{side_port}"
         self._store = tempfile.TemporaryDirectory()
         prefix = f"PEQUOD_{service.upper()}"
         ports = {f"{prefix}_PORT": str(port), f"{prefix}_SIDE_PORT": str(side_port)}
@@ -64,7 +67,7 @@ class ServiceProcess:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(self._ready, timeout=2) as reply:
+            with urllib.request.urlopen(f"{self.side}/readyz", timeout=2) as reply:
                 return bool(reply.status == 200)
         except urllib.error.HTTPError as error:
             error.close()

@@ -13,7 +13,7 @@ from services.common.store.manifest import Manifest
 
 @contextlib.contextmanager
 def loaded() -> Iterator[None]:
-    """LOAD_FAILED for whatever a loader raises, as the pool of models has it; Rust's panics are none."""
+    """LOAD_FAILED for whatever a loader raises, a library's panic too, as the pool of models has it."""
     version = ModelVersion(Manifest(name="a", version="1", kind=Kind.ADAPTER, family="f"), "user")
     try:
         with load_failures(version):

@@ -12,6 +12,7 @@ from typing import Generic
 from services.common.errors import Code, Reason, ServiceError, draining, loading
 from services.common.metrics import Metrics
 from services.common.residency.contract import Key, Loaded, Loader, M, Resident, Standing, State
+from services.common.residency.failures import panics
 from services.common.residency.standings import Standings
 from services.common.store import ModelStore, ModelVersion
 from services.common.tracing import spans
@@ -167,12 +168,13 @@ class Pool(Generic[M]):
         return Loaded(resident, evicted)
 
     def _bring_up(self, version: ModelVersion, path: Path) -> M:
-        model = self._loader.load(version, path)
-        try:
-            self._loader.warm_up(model)
-        except BaseException:
-            self._loader.close(model)
-            raise
+        with panics(version):
+            model = self._loader.load(version, path)
+            try:
+                self._loader.warm_up(model)
+            except BaseException:
+                self._loader.close(model)
+                raise
         return model
 
     async def _make_room(self, version: ModelVersion, needed: int) -> tuple[str, ...]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -89,7 +92,22 @@ def _wanted(providers: Sequence[str] | None) -> list[str]:
     return list(providers)
 
 
+@functools.cache
+def _find_cuda() -> None:
+    """Load CUDA's libraries once, where pip put them: the system's loader does not look there.
+
+    A process that has imported torch has them; those that serve exports alone do not import it.
+    """
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):  # it prints what it does not find
+        ort.preload_dlls(directory="")
+    for line in told.getvalue().splitlines():
+        log.warning("CUDA's libraries: %s", line)
+
+
 def _open(path: Path, threads: int, providers: Sequence[str]) -> ort.InferenceSession:
+    if "cuda" in providers:
+        _find_cuda()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -109,8 +127,16 @@ def _open(path: Path, threads: int, providers: Sequence[str]) -> ort.InferenceSe
         )
     except Exception as error:  # the binding's own classes share no base
         raise ServiceError(
-            Code.FAILED_PRECONDITION, Reason.LOAD_FAILED, f"{path.name} cannot be opened: {error}"
+            Code.FAILED_PRECONDITION, Reason.LOAD_FAILED, f"{path.name} cannot be opened: {_why(error)}"
         ) from error
+
+
+def _why(error: Exception) -> str:
+    """What is wrong, in few words where it is the share of a GPU's memory."""
+    share = gpu_bytes()
+    if share and "Available memory of" in str(error):
+        return f"it does not fit the {share} bytes of the GPU's memory that this service may take"
+    return str(error)
 
 
 def _options(name: str) -> dict[str, str]:

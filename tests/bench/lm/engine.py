@@ -25,10 +25,10 @@ from tests.bench.lm.workload import Request
 CACHE = Path("var/bench/cache")
 
 
-def opened(folder: Path, threads: int, precision: str) -> TransformerEngine:
+def opened(folder: Path, threads: int, precision: str, device: str = "cpu") -> TransformerEngine:
     """The engine of the directory ``folder``, with the service's own settings."""
     settings = SamplerSettings()
-    placement = Placement(precision, threads, settings.slots, settings.context)
+    placement = Placement(precision, threads, settings.slots, settings.context, device=device)
     budget = Budget(settings.cache_bytes, settings.prefix_bytes)
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
     # Its name is all that loading asks of a version.

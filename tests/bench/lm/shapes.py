@@ -1,4 +1,4 @@
-"""The two models of bench_lm: Hugging Face directories with random weights, the same for every peer."""
+"""The models of bench_lm: Hugging Face directories with random weights, the same for every peer."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class Shape:
     title: str
     vocabulary: int
     config: Callable[[int], Any]
+    dtype: str = "float32"
+    """Numbers of its file, as PyTorch calls them."""
 
     def made(self, home: Path) -> Path:
         """Its directory inside ``home``, written at first use."""
@@ -54,8 +56,27 @@ def _gpt2(end: int) -> Any:
     return GPT2Config(bos_token_id=end, eos_token_id=end)  # its defaults are the smallest GPT-2
 
 
+def _large_llama(end: int) -> Any:
+    """TinyLlama's sizes (Zhang et al. 2024)."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=32_000,
+        hidden_size=2048,
+        intermediate_size=5632,
+        num_hidden_layers=22,
+        num_attention_heads=32,
+        num_key_value_heads=4,
+        max_position_embeddings=WINDOW,
+        bos_token_id=end,
+        eos_token_id=end,
+    )
+
+
 LLAMA = Shape("llama-15m", "Llama, 15 M weights", 32_000, _llama)
 GPT2 = Shape("gpt2-124m", "GPT-2, 124 M weights", 50_257, _gpt2)
+LARGE_LLAMA = Shape("llama-1100m", "Llama, 1.1 G weights", 32_000, _large_llama, "bfloat16")
+"""For a GPU."""
 SHAPES = {shape.name: shape for shape in (LLAMA, GPT2)}
 
 
@@ -66,7 +87,8 @@ def _write(shape: Shape, folder: Path) -> None:
     library: Any = transformers  # typed only in part
     tokens = _tokenizer(shape.vocabulary)
     torch.manual_seed(_SEED)
-    model = library.AutoModelForCausalLM.from_config(shape.config(tokens.token_to_id(END)))
+    config, dtype = shape.config(tokens.token_to_id(END)), getattr(torch, shape.dtype)
+    model = library.AutoModelForCausalLM.from_config(config, dtype=dtype)
     folder.mkdir(parents=True)
     model.save_pretrained(folder)
     library.PreTrainedTokenizerFast(

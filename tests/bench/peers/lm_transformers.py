@@ -1,4 +1,4 @@
-"""Transformers on the same folder: lm_transformers.py FOLDER THREADS generate|batching."""
+"""Transformers on the same folder: lm_transformers.py FOLDER THREADS generate|batching [cuda]."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ def generating(model: torch.nn.Module, requests: list[Request]) -> list[list[int
     """One call of ``generate``, prompts padded on the left; all go on as long as the longest needs."""
     longest = max(len(request["prompt"]) for request in requests)
     padding = [longest - len(request["prompt"]) for request in requests]
-    ids = torch.tensor([[0] * pad + each["prompt"] for pad, each in zip(padding, requests, strict=True)])
-    mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in padding])
+    rows = [[0] * pad + each["prompt"] for pad, each in zip(padding, requests, strict=True)]
+    ids = torch.tensor(rows, device=model.device)
+    mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in padding], device=model.device)
     count = max(request["count"] for request in requests)
     made = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=count, do_sample=False)
-    rows = zip(made[:, longest:].tolist(), requests, strict=True)
-    return [row[: request["count"]] for row, request in rows]
+    written = zip(made[:, longest:].tolist(), requests, strict=True)
+    return [row[: request["count"]] for row, request in written]
 
 
 class Batching:
@@ -57,10 +58,11 @@ class Batching:
         self._manager.stop(block=True, timeout=10)
 
 
-def main(folder: str, threads: int, way: str) -> None:
-    """Load the model and serve."""
+def main(folder: str, threads: int, way: str, device: str = "cpu") -> None:
+    """Load the model and serve; on a GPU in 16 bits."""
     torch.set_num_threads(threads)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa").to(device)
     # No end token: everyone writes as many tokens as asked for.
     model.generation_config = GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0)
     versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
@@ -74,4 +76,4 @@ def main(folder: str, threads: int, way: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

@@ -18,9 +18,15 @@ class Torch:
     def __init__(self):
         self.fractions = []
         self.cuda = SimpleNamespace(
+            current_device=lambda: 0,
             get_device_properties=lambda device: SimpleNamespace(total_memory=80 * GIB),
-            set_per_process_memory_fraction=lambda share, device: self.fractions.append((share, device)),
+            set_per_process_memory_fraction=self._fraction,
         )
+
+    def _fraction(self, share, device):
+        """As strict as PyTorch's, which refuses a device without a number."""
+        assert isinstance(device, int)
+        self.fractions.append((share, device))
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +49,9 @@ def test_a_bad_share_stops_the_start():
 @pytest.mark.parametrize(
     ("share", "device", "told"),
     [
-        (20 * GIB, "cuda", [(0.25, "cuda")]),
-        (20 * GIB, "cuda:1", [(0.25, "cuda:1")]),
-        (200 * GIB, "cuda", [(1.0, "cuda")]),
+        (20 * GIB, "cuda", [(0.25, 0)]),
+        (20 * GIB, "cuda:1", [(0.25, 1)]),
+        (200 * GIB, "cuda", [(1.0, 0)]),
         (20 * GIB, "cpu", []),
         (0, "cuda", []),
     ],

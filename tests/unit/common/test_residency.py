@@ -5,6 +5,7 @@ import contextlib
 import threading
 
 import pytest
+from tokenizers import Tokenizer
 
 from services.common.errors import Code, Reason, ServiceError
 from services.common.metrics import Metrics
@@ -27,6 +28,10 @@ class Toy:
         assert self.warm
         assert not self.closed, f"{self.version} was used after it was closed"
         return self.version
+
+
+PANICS = '{"model": {"type": "BPE", "vocab": {"a": 0, "w": 2}, "merges": [["a", "w"]]}}'
+"""A tokenizer with a merge that gives no token: the library does not refuse it, it panics."""
 
 
 class ToyLoader:
@@ -52,6 +57,8 @@ class ToyLoader:
             assert gate.wait(30)
         if self.broken.get(str(version)) == "load":
             raise ValueError("broken weights")
+        if self.broken.get(str(version)) == "panic":
+            Tokenizer.from_str(PANICS)
         toy = Toy(str(version))
         toy.bytes = self.memory_bytes(version, path)
         with self._lock:
@@ -265,7 +272,7 @@ async def test_models_that_push_each_other_out_all_get_their_turn(bench):
     assert bench.loader.peak <= 100
 
 
-@pytest.mark.parametrize("step", ["load", "warm_up"])
+@pytest.mark.parametrize("step", ["load", "panic", "warm_up"])
 async def test_a_failed_load_is_reported_then_tried_again(bench, monkeypatch, step):
     monkeypatch.setattr(pool_module, "FAILED_LOAD_PAUSE", 1000.0)
     await bench.publish("a")

@@ -12,7 +12,7 @@ import torch
 
 from services.common.errors import Code, Reason, ServiceError
 from services.common.export import Target, export_graphs
-from services.common.runtimes import GraphTensor, open_runtime
+from services.common.runtimes import GraphTensor, onnx, open_runtime
 from services.common.runtimes.tensors import check_feeds
 from tests.unit.common.tiny_modules import FILES, Encoder, encoder_inputs, encoder_spec, picture_spec
 
@@ -163,6 +163,23 @@ def test_a_demand_for_cuda_never_ends_on_the_cpu(picture):
     with pytest.raises(ServiceError, match="provider 'cuda' did not start") as caught:
         open_runtime(picture, threads=1, providers=("cuda",))
     assert caught.value.reason is Reason.UNSUPPORTED
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider:UserWarning")
+@pytest.mark.usefixtures("pretended_cuda")
+def test_cudas_libraries_are_looked_for_where_pip_puts_them_once(picture, monkeypatch, caplog):
+    asked = []
+
+    def preload(directory):
+        asked.append(directory)
+        print("Failed to load libcublas.so.13")  # noqa: T201 (as ONNX Runtime does)
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload)
+    onnx._find_cuda.cache_clear()
+    for _ in range(2):
+        open_runtime(picture, threads=1)
+    assert asked == [""]
+    assert "Failed to load libcublas.so.13" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider:UserWarning")
