@@ -60,9 +60,14 @@ class ServiceProcess:
         self._process.wait(60)
         self._store.cleanup()
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def cpu_seconds(self) -> float:
         """That it has used."""
-        times = psutil.Process(self._process.pid).cpu_times()
+        times = psutil.Process(self.pid).cpu_times()
         return float(times.user + times.system)
 
     def _is_ready(self) -> bool:

@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from services.common.cuda_graphs import recorder
 from services.common.errors import unsupported
 from services.diffusion.engine import Model, Prompts, Question, Traits
 from services.diffusion.pipelines.defaults import defaults_of, levels_of
 from services.diffusion.pipelines.directory import Architecture, Directory, read_directory
 from services.diffusion.pipelines.flux import PATCH, FluxReader, ask_transformer
 from services.diffusion.pipelines.parts.adapting import Loras
-from services.diffusion.pipelines.parts.denoiser import Network, TorchDenoiser
+from services.diffusion.pipelines.parts.denoiser import TorchDenoiser
 from services.diffusion.pipelines.parts.pictures import Pictures
 from services.diffusion.pipelines.parts.placing import Place, fitting, place_for, place_network
+from services.diffusion.pipelines.parts.replayed import Network
 from services.diffusion.pipelines.parts.texts import Encoder, Tokenizer
 from services.diffusion.pipelines.pipeline import Pipeline, Reader
 from services.diffusion.pipelines.placement import Placement
@@ -75,7 +77,8 @@ def _open(directory: Directory, placement: Placement, place: Place, name: str) -
     network, reader = parts.network, parts.reader
     loras = Loras(name, network, placement.ranks, place, reader.sizes) if placement.ranks else None
     place_network(network, place)
-    denoiser = TorchDenoiser(parts.asks, place, loras)
+    is_still = place.device.type == "cuda" and not place.streams
+    denoiser = TorchDenoiser(parts.asks, place, loras, recorder(place.device) if is_still else None)
     pipeline = Pipeline(name, parts.traits, parts.levels, denoiser, loras, reader, parts.pictures)
     on_cpu = place.device.type == "cpu"
     is_exact = on_cpu if placement.exact is None else placement.exact

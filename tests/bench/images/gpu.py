@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from services.common.cuda_graphs import recorder
 from services.diffusion.engine import Question, Text
 from services.diffusion.painting.guidance import Guidance
 from services.diffusion.painting.noise import START, philox
@@ -99,7 +100,8 @@ def unet_of(case: Case) -> Any:
 def _ours(network: Any, case: Case) -> tuple[Callable[[int], None], TorchDenoiser]:
     """Images of several requests whose steps are shared, as the service's loop does it."""
     place = Place(torch.device(case.device), case.dtype, rests=False, streams=False)
-    denoiser = TorchDenoiser(partial(ask_unet, network), place)
+    record = recorder(place.device) if case.device == "cuda" else None
+    denoiser = TorchDenoiser(partial(ask_unet, network), place, record=record)
     chance = np.random.default_rng(0)
     shape = (TOKENS, case.text_width)
     told, untold = (

@@ -51,7 +51,7 @@ def _show(
 ) -> None:
     work = works[0]
     speeds = {name: work.tokens / np.median(times, axis=0) for name, times in measured.items()}
-    ours = speeds[OURS.name][0]
+    ours = speeds[OURS.name][0] if OURS.name in speeds else float("nan")
     report.table(
         f"{shape.title}, {work.concurrency} at once: {work.prompt_tokens} tokens to read, {work.tokens} to "
         f"write, medians of {len(works)} rounds",

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common import cuda_graphs
 from services.common.errors import Reason, ServiceError
 from services.common.settings import SettingsError
 from services.sampler.sampling import Sampling
@@ -40,9 +41,9 @@ def engine_of(directory, monkeypatch):
 @pytest.fixture
 def in_batches(monkeypatch):
     """Steps go through batches as on a GPU; recording runs a step as graphs do, and counts."""
-    recorded: list[graphs.Run] = []
+    recorded: list[cuda_graphs.Run] = []
 
-    def record(step: graphs.Run) -> graphs.Run:
+    def record(step: cuda_graphs.Run) -> graphs.Run:
         recorded.append(step)
         step()
         return step
@@ -252,7 +253,7 @@ def test_steps_in_batches_give_transformers_tokens(kind, directory, engine_of, i
 def test_steps_that_cannot_be_recorded_run_as_they_are(engine_of, in_batches, monkeypatch):
     expected = [output.ids for output in run(engine_of("llama"), [greedy(9), greedy(20)])]
 
-    def fail(step: graphs.Run) -> graphs.Run:
+    def fail(step: cuda_graphs.Run) -> graphs.Run:
         raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(opening, "BatchSteps", lambda *given: BatchSteps(*given[:4], fail))

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Rows
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from services.common.cuda_graphs import Record
 from services.diffusion.engine import Question, Text
 from services.diffusion.pipelines.parts.adapting import Loras
 from services.diffusion.pipelines.parts.placing import Place
+from services.diffusion.pipelines.parts.replayed import Network, Replayed
 from services.diffusion.profile import Profile, measured
 from services.diffusion.schedulers.levels import Array
-
-Network = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
-"""Of samples [n, channels, height, width], timesteps [n] and what texts have: what it says, as samples."""
 
 _TRIED = (1, 2, 4, 8)
 
@@ -30,8 +28,12 @@ class TorchDenoiser:
     row's answer is the same to the bit in any company; see ``Placement.exact``.
     """
 
-    def __init__(self, network: Network, place: Place, loras: Loras | None = None) -> None:
+    def __init__(
+        self, network: Network, place: Place, loras: Loras | None = None, record: Record | None = None
+    ) -> None:
+        """``record``: how calls become CUDA graphs, for a network whose weights stay where they are."""
         self._network = network
+        self._plain = Replayed(network, record) if record else network
         self._place = place
         self._loras = loras
         self._sent: weakref.WeakKeyDictionary[Text, dict[str, Tensor]] = weakref.WeakKeyDictionary()
@@ -50,8 +52,9 @@ class TorchDenoiser:
         inputs = {name: torch.stack([text[name] for text in texts]) for name in texts[0]}
         adapters = [each.adapters for each in questions]
         device, dtype = self._place.device, self._place.dtype
+        ask = self._network if any(adapters) else self._plain
         with self._loras.lent(adapters) if self._loras else contextlib.nullcontext():
-            said = self._network(samples.to(device, dtype), timesteps.to(device), inputs)
+            said = ask(samples.to(device, dtype), timesteps.to(device), inputs)
         return list(said[:asked].float().cpu().numpy())
 
     def _on_device(self, text: Text) -> dict[str, Tensor]:

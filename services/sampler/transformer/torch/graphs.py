@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from services.common.cuda_graphs import Record, Run
 from services.sampler.transformer.runner import Ids
 from services.sampler.transformer.torch.attention import Attend, Together
 from services.sampler.transformer.torch.cache import PagedCache
@@ -23,9 +24,6 @@ from services.sampler.transformer.torch.stepped import Stepped
 _FEWEST_PAGES = 16
 """Pages of the smallest step; others have twice, four times, ... as many."""
 
-Run = Callable[[], Tensor]
-Record = Callable[[Run], Run]
-"""Makes of a step one that does the same on what its buffers then hold."""
 Attention = Callable[[PagedCache, Together], Attend]
 
 _logger = logging.getLogger("pequod.sampler")
@@ -150,33 +148,6 @@ class BatchSteps:
             )
             self._record = None
             return step
-
-
-def recorder(device: torch.device) -> Record:
-    """How steps become CUDA graphs. They share memory: one runs at a time, and its result is fetched."""
-    pool = torch.cuda.graph_pool_handle()
-
-    def record(step: Run) -> Run:
-        side: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):  # libraries choose their kernels in the first runs
-            step()
-            step()
-        torch.cuda.current_stream(device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with (
-            torch.cuda.stream(torch.cuda.current_stream(device)),  # the one to go back to, also on failure
-            torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"),
-        ):
-            logits = step()
-
-        def replay() -> Tensor:
-            graph.replay()
-            return logits
-
-        return replay
-
-    return record
 
 
 def _on(array: np.ndarray[tuple[int, ...], np.dtype[np.signedinteger]], device: torch.device) -> Tensor:

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import torch
 
+from services.common.cuda_graphs import recorder
 from services.sampler.transformer.engine import AHEAD
 from services.sampler.transformer.model.decoder import on_meta
 from services.sampler.transformer.model.directory import Description
@@ -16,7 +17,7 @@ from services.sampler.transformer.model.weights import Weights, fill
 from services.sampler.transformer.torch.cache import PagedCache
 from services.sampler.transformer.torch.checking import best_attention, check_logits, keeps_to_itself
 from services.sampler.transformer.torch.foreign import loading
-from services.sampler.transformer.torch.graphs import Attention, BatchSteps, recorder
+from services.sampler.transformer.torch.graphs import Attention, BatchSteps
 from services.sampler.transformer.torch.pages import PAGE, PageTable, pages_for
 from services.sampler.transformer.torch.runner import ExactSteps, TorchRunner, position_bytes
 from services.sampler.transformer.torch.stepped import OwnModel, Stepped, TorchInspector
