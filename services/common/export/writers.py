@@ -52,9 +52,40 @@ def write_torchscript(spec: GraphSpec, path: Path) -> int:
         lambda: trace(spec.module, example_kwarg_inputs=dict(spec.example_inputs)),
         spec.module,
     )
+    follow_devices(traced)
     with quiet():
         traced.save(str(path))
     return 0
+
+
+def follow_devices(traced: Any) -> None:
+    """Have what a traced module makes itself (positions, masks) lie where its inputs lie.
+
+    A trace notes the device that it saw, and such a file would run there alone. Raises EXPORT_FAILED for a
+    part that has a device and no tensor to take it from.
+    """
+    import torch
+
+    for part in traced.modules():
+        if not part._c._has_method("forward"):  # nobody called it while it was traced
+            continue
+        graph = part.graph
+        noted = [each.output() for each in graph.findAllNodes("prim::Constant")]
+        noted = [each for each in noted if each.type().kind() == "DeviceObjType"]
+        if not noted:
+            continue
+        given = [each for each in graph.inputs() if each.type().kind() == "TensorType"]
+        if not given:
+            raise ServiceError(
+                Code.FAILED_PRECONDITION,
+                Reason.EXPORT_FAILED,
+                f"{part.original_name} cannot be exported as TorchScript: it takes no tensor, and makes some",
+            )
+        asks = graph.create("prim::device", [given[0]], 1)
+        asks.output().setType(torch._C.DeviceObjType.get())
+        graph.prependNode(asks)
+        for each in noted:
+            each.replaceAllUsesWith(asks.output())
 
 
 def _attempt(what: str, export: Callable[[], Any], module: torch.nn.Module) -> Any:

@@ -48,7 +48,7 @@ class TorchScriptRuntime:
             raise RuntimeError(f"{self._name} is closed")
         check_feeds(self.inputs, feeds)
         tensors = {name: _tensor(value, self._device) for name, value in feeds.items()}
-        with torch.inference_mode(), _executor(self._device):
+        with torch.inference_mode(), _exactly(self._device):
             results = module(**tensors)
         values = results if isinstance(results, tuple | list) else (results,)
         return {spec.name: value.cpu().numpy() for spec, value in zip(self.outputs, values, strict=True)}
@@ -59,19 +59,23 @@ class TorchScriptRuntime:
 
 
 @contextlib.contextmanager
+def _exactly(device: str) -> Iterator[None]:
+    """On CUDA: as written, for torch fuses kernels after the first runs (a pause, then other bits), and in
+    32 bits, for convolutions would keep 10 bits of a float32 (TF32).
+    """
+    if device == "cpu":
+        yield
+        return
+    with torch.jit.optimized_execution(False), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # type: ignore[attr-defined]
+        yield
+
+
+@contextlib.contextmanager
 def _deprecations_ignored() -> Iterator[None]:
     """torch announces the end of TorchScript at every use; that we still offer it is our decision."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
         yield
-
-
-def _executor(device: str) -> contextlib.AbstractContextManager[None]:
-    """On CUDA torch fuses kernels after the first runs: a pause to compile them, then other bits."""
-    if device == "cpu":
-        return contextlib.nullcontext()
-    as_written: contextlib.AbstractContextManager[None] = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
-    return as_written
 
 
 def _load(content: bytes, device: str, name: str) -> Any:

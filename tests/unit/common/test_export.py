@@ -10,6 +10,7 @@ from services.common.export import Target, export_graphs, export_module, verify
 from tests.unit.common.tiny_modules import (
     FREE,
     Encoder,
+    Placed,
     encoder_inputs,
     encoder_spec,
     leftovers,
@@ -146,3 +147,39 @@ def test_a_folder_without_a_manifest_is_no_export(tmp_path, content):
     with pytest.raises(ServiceError, match=r"export\.json is") as caught:
         verify(tmp_path)
     assert caught.value.reason is Reason.FILE_TAMPERED
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
+def test_what_a_torchscript_file_makes_itself_lies_where_its_inputs_lie(tmp_path):
+    export_module(
+        Placed(),
+        {"x": torch.ones(3, 4)},
+        ("seen", "same"),
+        {"x": {0: "length"}},
+        tmp_path / "out",
+        Target.TORCHSCRIPT,
+    )
+    module = torch.jit.load(next((tmp_path / "out").glob("*.pt")))
+    parts = [part for part in module.modules() if hasattr(part, "code")]
+    assert sum("ops.prim.device(x)" in part.code for part in parts) == 2
+    assert not any("torch.device(" in part.code for part in parts)
+
+
+def test_a_part_that_makes_tensors_out_of_nothing_is_no_torchscript(tmp_path):
+    class Out(torch.nn.Module):
+        def forward(self, count):
+            return torch.arange(count)
+
+    class Whole(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = Out()
+
+        def forward(self, x):
+            return x + self.out(4)
+
+    with pytest.raises(ServiceError, match="Out cannot be exported as TorchScript") as caught:
+        export_module(
+            Whole(), {"x": torch.ones(3, 4)}, ("y",), {"x": {0: "b"}}, tmp_path / "out", Target.TORCHSCRIPT
+        )
+    assert caught.value.reason is Reason.EXPORT_FAILED
