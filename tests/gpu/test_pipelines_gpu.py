@@ -44,5 +44,6 @@ def test_a_pipeline_paints_on_cuda_what_it_paints_on_the_cpu(folders, name, prec
     np.testing.assert_allclose(made, expected, atol=TOLERANCE[precision] * np.abs(expected).max())
     assert model.decode(made).shape == (16, 16, 3)
     assert model.denoiser.rows in (1, 2, 4, 8)
+    assert offload == "all" or model.denoiser.is_recorded, "its calls could not be recorded"
     if offload == "none":
         assert torch.cuda.memory_allocated() > 0

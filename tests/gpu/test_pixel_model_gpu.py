@@ -27,7 +27,7 @@ TOLERANCE = 2e-3
 
 def example(tensor, chance):
     """Numbers that fit an input of a graph; 3 rows, 48 pixels a side where that is free."""
-    shape = [{0: 3}.get(axis, 48) if size < 0 else size for axis, size in enumerate(tensor.shape)]
+    shape = [{0: 3}.get(axis, 48) if size < 0 else size for axis, size in enumerate(tensor.sizes)]
     if tensor.dtype == "bool":
         return np.ones(shape, bool)
     if tensor.dtype.startswith("int"):

@@ -41,6 +41,11 @@ class TorchDenoiser:
         self.profile = Profile(self.rows, {self.rows: 0.0})
         self._least = 1
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether calls without adapters are CUDA graphs."""
+        return isinstance(self._plain, Replayed) and self._plain.is_recording
+
     @torch.inference_mode()
     def predict(self, questions: Rows[Question]) -> Rows[Array]:
         """What the network says of each row, [channels, height, width]."""

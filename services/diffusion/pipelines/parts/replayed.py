@@ -30,6 +30,11 @@ class Replayed:
         self._record: Record | None = record
         self._kept: dict[object, tuple[list[Tensor], Run]] = {}
 
+    @property
+    def is_recording(self) -> bool:
+        """Whether new shapes are recorded: False from the first one on that could not be."""
+        return self._record is not None
+
     def __call__(self, samples: Tensor, timesteps: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """See ``Network``. A shape beyond those that are kept runs as it is."""
         given = [samples, timesteps, *inputs.values()]

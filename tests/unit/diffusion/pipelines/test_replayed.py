@@ -69,6 +69,7 @@ def test_a_network_that_cannot_be_recorded_runs_as_it_is(caplog):
     for rows in (1, 2, 1):
         torch.testing.assert_close(network(*asked(rows)), plain(*asked(rows)))
     assert record.records == 1
+    assert not network.is_recording
     assert "not recorded as CUDA graphs" in caplog.text
 
 
