@@ -8,7 +8,7 @@ import uuid
 
 import grpc
 import pytest
-from google.protobuf import json_format
+from google.protobuf import json_format, struct_pb2
 from PIL import Image
 
 from pequod.finetune import v1
@@ -93,6 +93,13 @@ async def test_the_same_request_makes_one_job(datasets, stub):
     assert code is grpc.StatusCode.ALREADY_EXISTS
 
 
+def parameters(**given):
+    """As a client that knows no JSON may fill them."""
+    made = struct_pb2.Struct()
+    made.update(given)
+    return made
+
+
 @pytest.mark.parametrize(
     ("fields", "field", "says"),
     [
@@ -102,6 +109,8 @@ async def test_the_same_request_makes_one_job(datasets, stub):
         ({"base": "moby-ngram"}, "spec.base", "starts from no model"),
         ({"dataset_id": ""}, "spec.dataset_id", "which reads text"),
         ({"dataset_id": "mine"}, "spec.dataset_id", "26 letters"),
+        ({"parameters": parameters(order=float("nan"))}, "spec.parameters", "NaN or infinity"),
+        ({"parameters": parameters(more=[[float("inf")]])}, "spec.parameters", "NaN or infinity"),
         ({"seed": 2**50}, "spec.seed", "must be in 0..1099511627776"),
         ({"keep_checkpoints": 101}, "spec.keep_checkpoints", "0..100"),
         ({"priority": 101}, "spec.priority", "-100..100"),

@@ -6,6 +6,7 @@ import hashlib
 import math
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 from google.protobuf import json_format
 
@@ -46,7 +47,7 @@ class SpecReader:
             raise invalid("spec.base", f"has {len(given.base):,} characters, at most {_MOST_BASE}")
         known = recipe(given.recipe)
         preset = known.read_preset(given.preset)
-        parameters = json_format.MessageToDict(given.parameters)
+        parameters = _parameters(given)
         executor: Executor = read_enum("spec.executor", given.executor, EXECUTOR_OF)
         every = whole("spec.checkpoint_every", given.checkpoint_every, 0, MOST_STEPS)
         return Spec(
@@ -94,6 +95,14 @@ class SpecReader:
 def asked(given: v1.JobSpec) -> str:
     """Hash of what was asked for, before defaults were filled in."""
     return hashlib.sha256(given.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _parameters(given: v1.JobSpec) -> dict[str, Any]:
+    """As JSON has them: a protobuf can hold numbers that are none."""
+    try:
+        return dict(json_format.MessageToDict(given.parameters))
+    except ValueError:
+        raise invalid("spec.parameters", "hold NaN or infinity, which are no numbers") from None
 
 
 def _dataset(field: str, text: str) -> str:
