@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -25,6 +27,7 @@ from services.gan.companions import directions, encoder, neighbours
 from services.gan.families import dcgan, stylegan
 from services.gan.settings import GanSettings
 from services.gan.vocabulary import Vocabulary
+from tests.shared import made_once
 from tests.unit.clip_models import directory as clip_directory
 from tests.unit.serving import serving
 
@@ -118,6 +121,25 @@ def publish_clip(store: Path, name: str = "tiny-clip") -> None:
         made = clip_directory(Path(folder))
         config = json.loads((made / "config.json").read_text())
         publish(store, name, Kind.TEXT_IMAGE_EMBEDDER, "clip", made, config)
+
+
+def home_of(factory: pytest.TempPathFactory) -> Path:
+    """A home for ``gan_service`` that all tests of a run share: see ``write_home``."""
+    return made_once(factory, "gan", write_home)
+
+
+def write_home(home: Path) -> None:
+    """tiny-gan with all companions, plain (a DCGAN) and bare without any; all that serving them needs."""
+    publish_gan(home / "user")
+    publish_gan(home / "user", "plain", family="dcgan", companions=False)
+    publish_gan(home / "user", "bare", companions=False, seed=1, scores=False)
+    publish_clip(home / "user")
+    asyncio.run(_loaded(home))
+
+
+async def _loaded(home: Path) -> None:
+    async with gan_service(home, preload=("tiny-gan", "plain", "bare")):
+        pass
 
 
 @asynccontextmanager
