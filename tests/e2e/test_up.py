@@ -41,7 +41,7 @@ def test_kill_9_of_the_supervisor_leaves_no_process_behind(tmp_path):
 
 
 def test_a_bad_setting_stops_the_start_with_a_sentence(tmp_path):
-    variables = {**environment(lasting_ports(PORTS)), "PEQUOD_GATEWAY_PORT": "70000"}
+    variables = {**environment(lasting_ports(PORTS)), **QUIET, "PEQUOD_GATEWAY_PORT": "70000"}
     done = subprocess.run(
         [PEQUOD, "up"], env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
@@ -52,7 +52,7 @@ def test_a_bad_setting_stops_the_start_with_a_sentence(tmp_path):
 def test_a_public_address_is_refused_unless_insisted_on(tmp_path):
     done = subprocess.run(
         [PEQUOD, "up", "--host", "0.0.0.0"],
-        env=environment(lasting_ports(PORTS)),
+        env={**environment(lasting_ports(PORTS)), **QUIET},
         cwd=tmp_path,
         capture_output=True,
         text=True,
