@@ -39,7 +39,7 @@ class BadStartError(Exception):
 class Supervisor:
     """Keeps every process of a list running until told to stop.
 
-    The processes end in the order of the list, so the door (the gateway) comes first.
+    The first of the list ends first, so it should be the door (the gateway); the others end together.
     """
 
     def __init__(self, specs: Sequence[ProcessSpec], log_dir: Path, notify: Callable[[str], None]) -> None:
@@ -107,10 +107,9 @@ class Supervisor:
         return process
 
     async def _end_all(self) -> None:
-        for spec in self._specs:
-            process = self._running.get(spec.name)
-            if process is not None and process.returncode is None:
-                await _end(process)
+        door, *others = (self._running.get(spec.name) for spec in self._specs)
+        for each in ([door], others):
+            await asyncio.gather(*[_end(one) for one in each if one is not None and one.returncode is None])
 
     def _last_line(self, name: str) -> str:
         lines = self.log_file(name).read_text(errors="replace").strip().splitlines()

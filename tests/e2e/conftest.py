@@ -26,6 +26,8 @@ from tests.ports import lasting_ports
 PEQUOD = Path(sys.executable).parent / "pequod"
 PORTS = 3 + 2 * len(SERVICES)
 """Ports of a platform: three of the gateway, two of each service."""
+QUIET = {f"PEQUOD_{service}_PRELOAD": "" for service in ("SAMPLER", "TOKENIZER", "DIFFUSION", "GAN")}
+"""For a start in less time: models are loaded when they are asked for."""
 
 
 @dataclass

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.e2e.conftest import Platform
-from tests.unit.gan.gan_models import publish_clip, publish_gan
+from tests.unit.gan.gan_models import home_of
 
-GAN, PLAIN, CLIP = "tiny-gan", "plain-gan", "tiny-clip"
+GAN, PLAIN, CLIP = "tiny-gan", "plain", "tiny-clip"
 """A GAN with all that may lie beside its networks, a DCGAN without, the embedder of the former."""
 SIZE = 16
 """Pixels of a side."""
 
 
-def publish(platform: Platform) -> None:
-    """Both models and the embedder, exported, so that no later call waits for that; once a platform."""
-    store = platform.folder / "var/models"
+def publish(platform: Platform, factory: pytest.TempPathFactory) -> None:
+    """Both models and the embedder, with what serving them needs, so that no later call waits for that.
+
+    Once a platform.
+    """
+    store, home = platform.folder / "var/models", home_of(factory)
     if (store / GAN).exists():
         return
-    publish_gan(store, GAN)
-    publish_gan(store, PLAIN, family="dcgan", companions=False)
-    publish_clip(store, CLIP)
+    for name in (GAN, PLAIN, CLIP):
+        shutil.copytree(home / "user" / name, store / name)
+    shutil.copytree(home / "cache/exports", platform.folder / "var/cache/exports", dirs_exist_ok=True)
     for name in (GAN, PLAIN, CLIP):
         done = platform.run("models", "load", name, timeout=600)
         assert done.returncode == 0, done.stderr

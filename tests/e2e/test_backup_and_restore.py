@@ -10,11 +10,10 @@ import time
 
 import pytest
 
-from tests.e2e.conftest import PEQUOD, environment, started
+from tests.e2e.conftest import PEQUOD, QUIET, environment, started
 from tests.ports import lasting_ports
 from tests.unit.finetune.job_parts import TINY_LM, book
 
-QUIET = {f"PEQUOD_{service}_PRELOAD": "" for service in ("SAMPLER", "TOKENIZER", "DIFFUSION", "GAN")}
 SETTINGS = {"PEQUOD_FINETUNE_JOB_THREADS": "1", "PEQUOD_FINETUNE_NICE": "0"}
 NGRAM = ("finetune", "books", "--recipe", "ngram", "--name", "mine", "--watch")
 TEXT = ("text", "--model", "mine", "--order", "3", "--seed", "7", "THE ")

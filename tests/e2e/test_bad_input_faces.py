@@ -27,8 +27,8 @@ pytestmark = pytest.mark.timeout(900)  # the models are exported first
 
 
 @pytest.fixture(scope="module")
-def channel(platform):
-    publish(platform)
+def channel(platform, tmp_path_factory):
+    publish(platform, tmp_path_factory)
     with grpc.insecure_channel(platform.grpc, options=UNLIMITED) as channel:
         yield channel
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import google.protobuf
 import pytest
 
+from tests.clients.environment import pip
+
 PROTOS = Path(__file__).parents[2] / "protos"
 
 # Runs inside the empty environment; what it prints is what the test checks.
@@ -100,19 +102,19 @@ def wheel(tmp_path_factory):
 def python(wheel, tmp_path_factory):
     """The Python of an empty environment with nothing but the wheel and what it asks for."""
     folder = tmp_path_factory.mktemp("empty")
-    venv.create(folder / "venv", with_pip=True)
+    venv.create(folder / "venv", with_pip=False)
     python = folder / "venv/bin/python"
     quick = ("--disable-pip-version-check", "--retries", "1", "--timeout", "15")
-    reached = run(python, "-m", "pip", "download", "--quiet", "--no-deps", *quick, "protobuf", cwd=folder)
+    reached = run(*pip(python), "download", "--quiet", "--no-deps", *quick, "protobuf", cwd=folder)
     if reached.returncode:
         pytest.skip(f"no package index within reach: {reached.stderr.strip().splitlines()[-1]}")
-    installed = run(python, "-m", "pip", "install", "--quiet", *quick, wheel, cwd=folder)
+    installed = run(*pip(python), "install", "--quiet", *quick, wheel, cwd=folder)
     assert installed.returncode == 0, installed.stderr
     return python
 
 
 def test_what_it_needs_fits_together(python, tmp_path):
-    checked = run(python, "-m", "pip", "check", cwd=tmp_path)
+    checked = run(*pip(python), "check", cwd=tmp_path)
     assert checked.returncode == 0, checked.stdout
 
 

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.timeout(900)  # the models are exported first
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _models(platform):
-    publish(platform)
+def _models(platform, tmp_path_factory):
+    publish(platform, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

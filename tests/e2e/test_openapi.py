@@ -11,8 +11,6 @@ from openapi_spec_validator import validate
 
 from tests.clients.environment import programs
 
-EXAMPLES = 20
-"""Requests that are made up for each endpoint and phase, good and bad ones."""
 _LEFT_OUT = "positive_data_acceptance"
 """What the schema allows may be refused all the same: rules of models and of fields together."""
 
@@ -39,10 +37,18 @@ def test_bodies_allow_null_and_nothing_unknown(document):
 
 
 @pytest.mark.timeout(600)
-def test_it_is_true(platform, document):
+@pytest.mark.parametrize(
+    ("phases", "examples"),
+    [
+        ("fuzzing", 8),
+        pytest.param("examples,coverage,fuzzing,stateful", 20, marks=pytest.mark.slow),
+    ],
+)
+def test_it_is_true(platform, document, phases, examples):
+    """So many requests are made up for each endpoint and phase, good and bad ones."""
     command = [
         *(str(programs("schemathesis") / "schemathesis"), "run", f"{platform.http}/openapi.json"),
-        *("--max-examples", str(EXAMPLES), "--exclude-checks", _LEFT_OUT),
+        *("--phases", phases, "--max-examples", str(examples), "--exclude-checks", _LEFT_OUT),
         *("--request-timeout", "60", "--seed", "7", "--no-color"),
     ]
     done = subprocess.run(

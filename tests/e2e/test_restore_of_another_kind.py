@@ -8,13 +8,12 @@ import time
 
 import pytest
 
-from tests.e2e.conftest import PEQUOD, environment, started
+from tests.e2e.conftest import PEQUOD, QUIET, environment, started
 from tests.ports import lasting_ports
 from tests.unit.finetune.job_parts import TINY_LM, book
 from tests.unit.finetune.object_store import BUCKET, serving_s3
 from tests.unit.postgres import NoServer, database, server
 
-QUIET = {f"PEQUOD_{service}_PRELOAD": "" for service in ("SAMPLER", "TOKENIZER", "DIFFUSION", "GAN")}
 SETTINGS = {**QUIET, "PEQUOD_FINETUNE_JOB_THREADS": "1", "PEQUOD_FINETUNE_NICE": "0"}
 BASE = ("--recipe", "pretrain_lm", "--name", "base", "--steps", "20", "--seed", "1", "--watch")
 ADAPTER = ("--recipe", "lora_lm", "--base", "base", "--name", "tuned", "--steps", "4", "--watch")

@@ -21,12 +21,11 @@ from gateway.methods import method_table
 from pequod.finetune import v1 as finetune
 from pequod.sampler import v1 as sampler
 from services.common.catalogue import SERVICES
-from tests.e2e.conftest import started
+from tests.e2e.conftest import QUIET, started
 from tests.unit.finetune.job_parts import book
 
 pytestmark = pytest.mark.timeout(900)  # the first test starts the platform and tries everything
 
-QUIET = {f"PEQUOD_{service}_PRELOAD": "" for service in ("SAMPLER", "TOKENIZER", "DIFFUSION", "GAN")}
 METHODS = method_table(SERVICES)
 GENERATE = "/pequod.sampler.v1.SamplerService/Generate"
 CREATE = "/pequod.finetune.v1.FineTuneService/CreateJob"

@@ -15,10 +15,9 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from gateway.methods import method_table
 from services.common.catalogue import SERVICES
-from tests.e2e.conftest import started
+from tests.e2e.conftest import QUIET, started
 from tests.unit.finetune.job_parts import book
 
-QUIET = {f"PEQUOD_{service}_PRELOAD": "" for service in ("SAMPLER", "TOKENIZER", "DIFFUSION", "GAN")}
 METHODS = method_table(SERVICES)
 SECRET = "acmes-own"
 MODEL_FIELDS = {"model", "adapter", "base", "feature_model"}

@@ -10,13 +10,14 @@ import grpc
 import pytest
 
 from pequod.sampler.v1 import GenerateRequest, SamplerServiceStub
-from tests.e2e.conftest import started
+from tests.e2e.conftest import QUIET, started
 from tests.unit.common.collector import Collector, tree
 
 CALLER = "00f067aa0ba902b7"
 GENERATE = "pequod.sampler.v1.SamplerService/Generate"
 EMBED = "pequod.tokenizer.v1.EmbeddingService/Embed"
 PAINT = "pequod.diffusion.v1.DiffusionService/Generate"
+FEW = {**QUIET, "PEQUOD_TOKENIZER_PRELOAD": "minilm"}
 PROMPT = "the white whale nobody else has heard of"
 
 
@@ -170,11 +171,11 @@ def test_a_trace_that_its_caller_does_not_keep_is_not_kept(traced):
 def test_spans_that_wait_are_sent_at_the_end_and_a_collector_that_is_away_delays_nothing(tmp_path):
     with Collector() as collector:
         to = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "3600000"}
-        with started(tmp_path, **to) as platform:
+        with started(tmp_path, **FEW, **to) as platform:
             post(platform, f"/{EMBED}", {"inputs": [{"text": "a"}]}, context("7"))
             assert not collector.spans
             assert platform.stop() == 0
         assert {each.service for each in collector.of("7" * 32)} == {"pequod-gateway", "pequod-tokenizer"}
-    with started(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint) as platform:  # it is gone
+    with started(tmp_path, **FEW, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint) as platform:  # it is gone
         post(platform, f"/{EMBED}", {"inputs": [{"text": "a"}]}, context("6"))
         assert platform.stop() == 0

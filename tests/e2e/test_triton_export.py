@@ -12,7 +12,7 @@ from google.protobuf import text_format
 
 import inference as pb
 from services.common.pictures.arrays import to_array, to_pixels
-from tests.e2e.conftest import started
+from tests.e2e.conftest import QUIET, started
 
 MODEL = "peeps-upscaler"
 SIDE = 16
@@ -22,7 +22,7 @@ DTYPES = {"tensor(float)": pb.TYPE_FP32}
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory):
     """A platform of its own: an export loads torch into the service that makes it."""
-    with started(tmp_path_factory.mktemp("exporting")) as running:
+    with started(tmp_path_factory.mktemp("exporting"), **QUIET) as running:
         yield running
 
 

@@ -9,7 +9,7 @@ import psutil
 
 from pequod.sampler.v1 import GenerateRequest, Stopping
 from services.common.catalogue import SERVICES
-from tests.e2e.conftest import PEQUOD, PORTS, Load, environment, started
+from tests.e2e.conftest import PEQUOD, PORTS, QUIET, Load, environment, started
 from tests.ports import lasting_ports
 
 REQUEST = GenerateRequest(model="moby-ngram", prompt="THE ", stopping=Stopping(max_tokens=32))
@@ -33,7 +33,7 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path):
 
 
 def test_kill_9_of_the_supervisor_leaves_no_process_behind(tmp_path):
-    with started(tmp_path) as platform:
+    with started(tmp_path, **QUIET) as platform:
         children = psutil.Process(platform.process.pid).children(recursive=True)
         platform.process.kill()
         platform.process.wait(10)
@@ -41,7 +41,7 @@ def test_kill_9_of_the_supervisor_leaves_no_process_behind(tmp_path):
 
 
 def test_a_bad_setting_stops_the_start_with_a_sentence(tmp_path):
-    variables = {**environment(lasting_ports(PORTS)), "PEQUOD_GATEWAY_PORT": "70000"}
+    variables = {**environment(lasting_ports(PORTS)), **QUIET, "PEQUOD_GATEWAY_PORT": "70000"}
     done = subprocess.run(
         [PEQUOD, "up"], env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
@@ -52,7 +52,7 @@ def test_a_bad_setting_stops_the_start_with_a_sentence(tmp_path):
 def test_a_public_address_is_refused_unless_insisted_on(tmp_path):
     done = subprocess.run(
         [PEQUOD, "up", "--host", "0.0.0.0"],
-        env=environment(lasting_ports(PORTS)),
+        env={**environment(lasting_ports(PORTS)), **QUIET},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -64,7 +64,7 @@ def test_a_public_address_is_refused_unless_insisted_on(tmp_path):
 
 
 def test_kill_9_of_a_service_under_load_recovers_without_a_restart_of_anything_else(tmp_path):
-    with started(tmp_path) as platform, Load(platform.grpc, REQUEST) as load:
+    with started(tmp_path, **QUIET) as platform, Load(platform.grpc, REQUEST) as load:
         load.wait_for("OK", 20)
         gateway = platform.child("gateway").pid
         victim = platform.child("services.sampler")

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from services.common.errors import Code, Reason, ServiceError, model_not_found
-from services.common.store import hub
+from services.common.store.directory import describe
 from services.common.store.manifest import Kind, Manifest, ModelVersion, describe_files
 from services.common.store.reference import Reference
 from services.common.store.safety import word_vectors_header
@@ -28,7 +28,7 @@ class LocalFiles:
         path = self._path(reference)
         name = f"file:{reference.path}"
         if path.is_dir():
-            return hub.describe(name, "", path, "file")
+            return describe(name, "", path, "file")
         status = path.stat()
         key = name, status.st_size, status.st_mtime_ns
         if key not in self._described:

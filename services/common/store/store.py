@@ -7,12 +7,14 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.common import tenants
 from services.common.errors import Reason, ServiceError, invalid, model_not_found
 from services.common.room import room_for
-from services.common.store import cache, derived, hub
+from services.common.store import cache, derived
 from services.common.store.disk import DiskLayer
 from services.common.store.following import Follower
 from services.common.store.layer import Layer, Report, alias_conflict, version_exists
@@ -31,6 +33,9 @@ from services.common.store.reference import (
     version_order,
 )
 from services.common.store.safety import Stamp, verify
+
+if TYPE_CHECKING:
+    from services.common.store.hub import Hub
 
 _logger = logging.getLogger("pequod.store")
 
@@ -79,11 +84,18 @@ class ModelStore:
         self._cache = cache
         self._kept = kept
         self._cache_bytes = cache_bytes
-        self._hub = hub.Hub(cache, hub_endpoint)
+        self._hub_endpoint = hub_endpoint
         self._local = LocalFiles(file_roots)
         self._poll_seconds = poll_seconds
         self._verified: set[Stamp] = set()
         self._followers: list[Follower] = []
+
+    @cached_property
+    def _hub(self) -> Hub:
+        """Opened by the first ``hf:``: to import its library is a fifth of a process's start."""
+        from services.common.store.hub import Hub
+
+        return Hub(self._cache, self._hub_endpoint)
 
     async def list_versions(self, kind: Kind | None = None) -> list[ModelVersion]:
         """Every version of every layer that the call's tenant may see, by name, then version."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from services.common.errors import ServiceError
 from services.common.store import MANIFEST_NAME, Kind
-from services.common.store.hub import describe, kind_of
+from services.common.store.directory import describe, kind_of
 from services.finetune.recipes.version import manifest_of
 
 

@@ -6,7 +6,7 @@ from tests.distributed.cluster import Cluster
 from tests.distributed.load import Load, told
 from tests.distributed.result import Result
 
-CALLS = {"short": 1_000, "long": 20_000}
+CALLS = {"short": 400, "long": 20_000}
 
 
 def run(cluster: Cluster, scale: str) -> Result:

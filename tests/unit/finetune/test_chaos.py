@@ -1,4 +1,7 @@
-"""Chaos: service, workers and database connections are killed at random while jobs run; each ends right."""
+"""Chaos: service, workers and database connections are killed at random while jobs run; each ends right.
+
+The short form is in ``tests/e2e/test_training_jobs.py``.
+"""
 
 from __future__ import annotations
 
@@ -77,14 +80,15 @@ def seen_whole(store):
         wait(store.fetch(version))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
     ("database_url", "kills"),
     [
         ("sqlite", 4),
-        pytest.param("postgresql", 4, marks=pytest.mark.slow),
-        pytest.param("sqlite", 50, marks=pytest.mark.slow),
-        pytest.param("postgresql", 50, marks=pytest.mark.slow),
+        ("postgresql", 4),
+        ("sqlite", 50),
+        ("postgresql", 50),
     ],
     indirect=["database_url"],
 )

@@ -54,7 +54,10 @@ async def test_a_job_waits_in_a_queue_of_kueue(cluster):
         assert sum("suspended" in each for each in lines(process, job_id)) == 1, "said once"
 
 
-@pytest.mark.parametrize(("wish", "end"), [("cancel", State.CANCELLED), ("pause", State.PAUSED)])
+@pytest.mark.parametrize(
+    ("wish", "end"),
+    [("cancel", State.CANCELLED), pytest.param("pause", State.PAUSED, marks=pytest.mark.slow)],
+)
 async def test_a_run_that_waits_for_a_node_can_be_stopped(cluster, wish, end):
     cluster.node.is_full = True
     async with cluster.service() as (stub, process):
@@ -68,6 +71,7 @@ async def test_a_run_that_waits_for_a_node_can_be_stopped(cluster, wish, end):
                 await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_a_pause_keeps_what_was_learnt(cluster):
     async with cluster.service() as (stub, process):
         job_id = await created(stub, process, training())

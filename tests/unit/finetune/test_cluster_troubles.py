@@ -58,6 +58,7 @@ async def test_an_image_that_is_nowhere_ends_a_job_after_a_while(cluster, monkey
         cluster.state.check()
 
 
+@pytest.mark.slow
 async def test_a_registry_that_comes_back_is_waited_for(cluster):
     cluster.node.trouble = "ErrImagePull"
     async with cluster.service() as (stub, process):
@@ -111,6 +112,7 @@ async def test_an_api_that_is_away_costs_no_job(cluster):
         assert (ended.state, ended.attempts) == (State.SUCCEEDED, 1)
 
 
+@pytest.mark.slow
 async def test_a_launch_that_is_forbidden_for_now_waits(cluster, monkeypatch):
     monkeypatch.setattr(tending, "_PAUSE", 0.5)
     cluster.state.quota = 0
@@ -124,6 +126,7 @@ async def test_a_launch_that_is_forbidden_for_now_waits(cluster, monkeypatch):
         assert (ended.state, ended.error) == (State.SUCCEEDED, None)
 
 
+@pytest.mark.slow
 async def test_a_frozen_worker_is_stopped_after_its_grace_and_another_goes_on(cluster, monkeypatch):
     """It does not hear of the stop: Kubernetes kills it."""
     monkeypatch.setattr(tending, "GRACE", 1.0)

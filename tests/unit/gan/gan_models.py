@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import tempfile
@@ -9,22 +10,26 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import save_file
 
 from pequod.gan import v1
 from services.common.metrics import Metrics
-from services.common.store import Kind, Manifest, describe_files
+from services.common.store import MANIFEST_NAME, Kind, Manifest, describe_files
 from services.common.store.disk import DiskLayer
+from services.common.store.manifest import read_manifest
 from services.common.store.settings import StoreSettings
 from services.gan.__main__ import GanProcess
 from services.gan.companions import directions, encoder, neighbours
 from services.gan.families import dcgan, stylegan
 from services.gan.settings import GanSettings
 from services.gan.vocabulary import Vocabulary
+from tests.shared import made_once
 from tests.unit.clip_models import directory as clip_directory
 from tests.unit.serving import serving
 
@@ -118,6 +123,30 @@ def publish_clip(store: Path, name: str = "tiny-clip") -> None:
         made = clip_directory(Path(folder))
         config = json.loads((made / "config.json").read_text())
         publish(store, name, Kind.TEXT_IMAGE_EMBEDDER, "clip", made, config)
+
+
+def home_of(factory: pytest.TempPathFactory) -> Path:
+    """A home for ``gan_service`` that all tests of a run share: see ``write_home``."""
+    return made_once(factory, "gan", write_home)
+
+
+def write_home(home: Path) -> None:
+    """tiny-gan with all companions, plain (a DCGAN) and bare without any; all that serving them needs."""
+    publish_gan(home / "user")
+    publish_gan(home / "user", "plain", family="dcgan", companions=False)
+    publish_gan(home / "user", "bare", companions=False, scores=False)
+    publish_clip(home / "user")
+    asyncio.run(_loaded(home, "tiny-gan", "plain"))
+    # Of the same weights: to make graphs of them again would take its time.
+    manifests = [home / "user" / name / "1" / MANIFEST_NAME for name in ("tiny-gan", "bare")]
+    whole, bare = (read_manifest(each.read_bytes(), str(each)).digest for each in manifests)
+    copytree(home / "cache/exports" / whole, home / "cache/exports" / bare)
+    asyncio.run(_loaded(home, "bare"))
+
+
+async def _loaded(home: Path, *names: str) -> None:
+    async with gan_service(home, preload=names):
+        pass
 
 
 @asynccontextmanager

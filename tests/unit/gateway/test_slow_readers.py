@@ -14,7 +14,7 @@ from pequod.sampler import v1
 from tests.unit.gateway.fakes import GENERATE_STREAM, UPLOAD, FakeBackend, backends, gateway
 from tests.unit.gateway.openai_parts import COMPLETIONS
 
-CALLS, SECONDS = 3, 4.0
+CALLS, SECONDS = 3, 2.5
 PIECE, PIECES = b"x" * 2**17, 200
 TIME = {"x-timeout-seconds": str(SECONDS)}
 FIRST_PLACES = 64

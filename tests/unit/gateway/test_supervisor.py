@@ -64,3 +64,39 @@ async def test_a_process_that_ignores_sigterm_is_killed(tmp_path, monkeypatch):
     await until(lambda: supervisor.log_file("a").exists() and "up" in supervisor.log_file("a").read_text())
     stop.set()
     await asyncio.wait_for(task, 20)
+
+
+LEAVES = """
+import pathlib, signal, sys, time
+folder, mine, *others = map(pathlib.Path, {arguments!r})
+
+def leave(*_):
+    (folder / f"{{mine}} was told").touch()
+    while not all((folder / each).exists() for each in others):
+        time.sleep(0.01)
+    (folder / f"{{mine}} left").touch()
+    sys.exit()
+
+signal.signal(signal.SIGTERM, leave)
+print("up", flush=True)
+time.sleep(600)
+"""
+
+
+async def test_the_door_ends_first_and_what_is_behind_it_together(tmp_path):
+    """The door waits for nobody; each of the others leaves only if both have been told meanwhile."""
+
+    def leaving(name, *others):
+        return spec(name, LEAVES.format(arguments=[str(tmp_path), name, *others]))
+
+    behind = ("door left", "one was told", "other was told")
+    specs = [leaving("door"), leaving("one", *behind), leaving("other", *behind)]
+    supervisor = Supervisor(specs, tmp_path / "log", lambda _: None)
+    stop = asyncio.Event()
+    task = asyncio.create_task(supervisor.run(stop))
+    logs = [supervisor.log_file(each.name) for each in specs]
+    await until(lambda: all(log.exists() and "up" in log.read_text() for log in logs))
+    stop.set()
+    await asyncio.wait_for(task, 20)
+    when = {each: (tmp_path / f"{each} left").stat().st_mtime_ns for each in ("door", "one", "other")}
+    assert when["door"] < min(when["one"], when["other"])

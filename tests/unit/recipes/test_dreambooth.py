@@ -175,7 +175,7 @@ def test_peft_reads_the_adapter_to_the_same_words(whole, base):
         pytest.param(
             "services.finetune.recipes.candidates.folder:Candidates.note", 2, marks=pytest.mark.slow
         ),
-        ("services.finetune.recipes.saving:os.fsync", 2),
+        pytest.param("services.finetune.recipes.saving:os.fsync", 2, marks=pytest.mark.slow),
         ("services.finetune.recipes.personal.training:descend", 4),
     ],
 )

@@ -37,7 +37,10 @@ def test_a_healthy_run_covers_every_mode_and_nothing_rings(tmp_path):
     assert (tmp_path / "events.jsonl").read_text() == ""
 
 
-@pytest.mark.parametrize(("preset", "pitfall"), [("vanishing", VANISHING), ("collapse", COLLAPSE)])
+@pytest.mark.parametrize(
+    ("preset", "pitfall"),
+    [("vanishing", VANISHING), pytest.param("collapse", COLLAPSE, marks=pytest.mark.slow)],
+)
 def test_a_pitfall_that_is_caused_is_noticed_and_stays_without_counters(preset, pitfall, tmp_path):
     options = replace(gan_ring.PRESETS[preset], counters=OFF, steps=SHORT)
     outcome = gan_ring.train(tmp_path, options)
@@ -96,6 +99,7 @@ def test_what_was_stopped_in_the_midst_of_an_alarm_goes_on_to_the_same_weights(
     assert read[0] == read[1]
 
 
+@pytest.mark.slow
 def test_wgan_gp_learns_the_ring(tmp_path):
     options = gan_ring.Options(loss=losses.WGAN_GP, rate=1e-3, critic_rate=1e-3, critic_steps=3, steps=300)
     outcome = gan_ring.train(tmp_path, options)

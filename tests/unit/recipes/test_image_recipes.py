@@ -168,7 +168,7 @@ def test_few_steps_are_distilled_into_an_adapter_that_peft_reads(diffusion, peep
 
 
 def test_an_upscaler_beats_bicubic_soon(peeps, tmp_path):
-    options = train_upscaler.Options(steps=60, batch=8, warm_up=5, average=0.9)
+    options = train_upscaler.Options(steps=40, batch=4, warm_up=5, average=0.9)
     out = tmp_path / "store/tiny/1"
     manifest = train_upscaler.train(peeps, peeps, tmp_path / "work", out, options)
     assert manifest.kind == Kind.UPSCALER

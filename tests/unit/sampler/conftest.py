@@ -10,6 +10,7 @@ import pytest
 from services.common.store.derived import derive
 from services.sampler.transformer import loading
 from services.sampler.transformer.onnx.opening import Placement
+from tests.shared import made_once
 from tests.unit.sampler import language_models as tiny
 
 
@@ -22,20 +23,22 @@ class Named:
 @pytest.fixture(scope="session")
 def directory(tmp_path_factory):
     """The directory of a tiny model, made once for each kind."""
-    made: dict[str, Path] = {}
 
-    def make(kind: str) -> Path:
-        if kind not in made:
-            made[kind] = tiny.write(kind, tmp_path_factory.mktemp("hub") / kind)
-        return made[kind]
+    def made(kind: str) -> Path:
+        return made_once(tmp_path_factory, f"hub/{kind}", partial(tiny.write, kind))
 
-    return make
+    return made
 
 
 @pytest.fixture(scope="session")
-def engine_of(directory, tmp_path_factory):
+def kept(tmp_path_factory):
+    """A cache in which graphs of those models stay; whoever needs one that another makes waits for it."""
+    return made_once(tmp_path_factory, "graphs", lambda folder: None)
+
+
+@pytest.fixture(scope="session")
+def engine_of(directory, kept):
     """A new engine of a tiny model; graphs are made once."""
-    kept = tmp_path_factory.mktemp("kept")
 
     def make(kind: str, precision: str = "int8", slots: int = 8, adapters: int | None = None, **budget: int):
         if adapters is None:  # the graph that takes them is made where tests have some

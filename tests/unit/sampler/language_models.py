@@ -43,7 +43,7 @@ _LLAMA = {
     "vocab_size": VOCABULARY,
     "hidden_size": 64,
     "intermediate_size": 128,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": WINDOW,
@@ -76,7 +76,7 @@ def config_of(kind: str) -> PreTrainedConfig:
         return GPT2Config(
             vocab_size=VOCABULARY,
             n_embd=64,
-            n_layer=3,
+            n_layer=2,
             n_head=4,
             n_positions=WINDOW,
             bos_token_id=0,

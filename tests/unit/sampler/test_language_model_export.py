@@ -14,8 +14,19 @@ from services.sampler.exporting import graphs_of
 from tests.unit.sampler import language_models as tiny
 
 
-@pytest.mark.parametrize("target", ["onnx", "torchscript"])
-@pytest.mark.parametrize("kind", ["llama", "llama3", "qwen3", "gpt2"])
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        *(("llama", "onnx"), ("llama", "torchscript"), ("gpt2", "onnx")),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                *(("llama3", "onnx"), ("llama3", "torchscript"), ("qwen3", "onnx"), ("qwen3", "torchscript")),
+                ("gpt2", "torchscript"),
+            )
+        ),
+    ],
+)
 async def test_an_exported_model_writes_what_transformers_writes(kind, target, tmp_path):
     folder = tiny.write(kind, tmp_path / "hub" / kind)
     store = ModelStore([], tmp_path / "cache", [tmp_path / "hub"])

@@ -26,32 +26,31 @@ GREEDY = v1.Sampling(temperature=0.0)
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory):
-    """Directories of tiny models, and graphs made of them, shared by all tests of this file."""
+def hub(directory, tmp_path_factory):
+    """Directories of a model with a chat template, and of adapters, shared by all tests of this file."""
     root = tmp_path_factory.mktemp("hub")
-    tiny.write("llama", root / "plain")
+    plain = directory("llama")
     tiny.write("llama", root / "chat", chat=True)
-    tiny.write("gpt2", root / "gpt2")
-    lora.write(root / "plain", root / "poet", 1, ["q_proj", "down_proj"])
-    lora.write(root / "plain", root / "pirate", 2, ["up_proj", "lm_head"])
-    lora.write(root / "gpt2", root / "foreign", 3, ["c_attn"])
-    lora.write(root / "plain", root / "wide", 4, ["q_proj"], r=64)
+    lora.write(plain, root / "poet", 1, ["q_proj", "down_proj"])
+    lora.write(plain, root / "pirate", 2, ["up_proj", "lm_head"])
+    lora.write(directory("gpt2"), root / "foreign", 3, ["c_attn"])
+    lora.write(plain, root / "wide", 4, ["q_proj"], r=64)
     return root
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
-async def service(hub, cache, tmp_path):
+async def service(hub, directory, kept, tmp_path):
     """A stub on a running service, and its metrics."""
     metrics = Metrics("sampler")
+    plain = directory("llama")
     stores = StoreSettings(
-        shipped=tmp_path, user=str(tmp_path / "user"), cache=cache, load_wait=120, file_roots=(hub,)
+        shipped=tmp_path,
+        user=str(tmp_path / "user"),
+        cache=kept,
+        load_wait=120,
+        file_roots=(hub, plain.parent),
     )
-    settings = SamplerSettings(default_model=f"file:{hub}/plain", preload=(), slots=4, cache_bytes=2**20)
+    settings = SamplerSettings(default_model=f"file:{plain}", preload=(), slots=4, cache_bytes=2**20)
     async with serving(SamplerProcess(settings, stores, metrics), metrics) as channel:
         yield channel, metrics
 
@@ -85,7 +84,7 @@ async def test_text_is_the_same_whole_and_streamed(sampler):
         assert [t for part in given for t in part.tokens] == list(completion.tokens)
         assert given[-1].finish_reason == completion.finish_reason
     assert len({completion.text for completion in whole.completions}) == 3
-    assert whole.usage.model.endswith("/plain")
+    assert whole.usage.model.endswith("/llama")
 
 
 async def test_each_request_has_its_own_adapter(sampler, hub):
@@ -223,9 +222,9 @@ async def test_a_look_inside(sampler):
     count = len(seen.tokens)
     assert b"".join(token.piece for token in seen.tokens) == b"Call me Ishmael."
     assert len(seen.embeddings) == seen.dimensions * count == 64 * count
-    assert [layer.layer for layer in seen.layers] == [0, 1, 2, 3]
+    assert [layer.layer for layer in seen.layers] == [0, 1, 2]
     assert all(len(layer.residual_norms) == count for layer in seen.layers)
-    assert [len(layer.heads) for layer in seen.layers] == [0, 4, 4, 4]
+    assert [len(layer.heads) for layer in seen.layers] == [0, 4, 4]
     for head in seen.layers[2].heads:
         for place in range(count):
             row = head.weights[place * count : (place + 1) * count]
@@ -248,7 +247,7 @@ async def test_a_look_inside(sampler):
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"layers": [4]}, "layers"),
+        ({"layers": [3]}, "layers"),
         ({"positions": [1]}, "positions"),
         ({"positions": [90], "attention": True}, "positions"),
         ({"prompt_ids": TokenIds(ids=[400])}, "prompt_ids"),

@@ -241,7 +241,7 @@ async def test_through_the_service(sampler, directory):
     assert scored.scored_tokens == len(scored.tokens) - 1
     seen = await sampler.Inspect(v1.InspectRequest(prompt_ids={"ids": ids}, attention=True, top=3))
     assert [token.id for token in seen.next] == [token.id for token in table.tokens]
-    assert [len(layer.heads) for layer in seen.layers] == [0, 4, 4, 4]
+    assert [len(layer.heads) for layer in seen.layers] == [0, 4, 4]
 
 
 async def test_refusals_reach_the_caller(sampler, directory):

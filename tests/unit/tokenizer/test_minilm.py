@@ -37,7 +37,7 @@ def mixed_texts(count):
 
 @pytest.fixture(scope="module")
 def texts():
-    return mixed_texts(200)
+    return mixed_texts(80)
 
 
 @pytest.fixture(scope="module")

@@ -105,13 +105,14 @@ def _make(
         # In the graph head and embedding are two: one may be in 8 bits, and neither is written with it.
         untied = dataclasses.replace(config, tie_word_embeddings=False)
         build = partial(family.build, untied)
+        # Weights first: what is wrong with a file is told at once, and graphs take their time.
+        save_file(dict(_weights(family, config, folder, precision, length)), out / WEIGHTS_FILE)
+        (out / WEIGHTS_FILE).chmod(0o644)  # safetensors writes files that only their owner may read
         for module, file in ((step, GRAPH_FILE), (inspection, INSPECTION_FILE)):
             module.write(build, length + SPARE, out / file, precision)
         facts = _linears(family, config, folder)
         if rank:
             adapted.write(build, Linears.of_facts(facts, rank), length + SPARE, out / ADAPTED_FILE, precision)
-        save_file(dict(_weights(family, config, folder, precision, length)), out / WEIGHTS_FILE)
-        (out / WEIGHTS_FILE).chmod(0o644)  # safetensors writes files that only their owner may read
     sizes = {each.name: getattr(config, each.name, length) for each in dataclasses.fields(Sizes)}
     return {"sizes": sizes, "linears": facts}
 

@@ -21,7 +21,12 @@ MAKERS = {"stable": tiny.stable, "xl": tiny.xl, "flux": tiny.flux}
 
 @pytest.mark.parametrize(
     ("name", "target"),
-    [("stable", Target.ONNX), ("stable", Target.TORCHSCRIPT), ("xl", Target.ONNX), ("flux", Target.ONNX)],
+    [
+        ("stable", Target.ONNX),
+        ("flux", Target.ONNX),
+        pytest.param("stable", Target.TORCHSCRIPT, marks=pytest.mark.slow),
+        pytest.param("xl", Target.ONNX, marks=pytest.mark.slow),
+    ],
 )
 def test_an_exported_network_says_what_the_pipeline_says(tmp_path, name, target):
     folder = tiny.saved(MAKERS[name](), tmp_path / "pipeline")
