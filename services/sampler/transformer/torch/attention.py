@@ -153,15 +153,21 @@ class Together:
 
 
 def gathered(cache: PagedCache, step: Together) -> Attend:
-    """Attention over copies of all pages named, with a mask."""
+    """Attention over copies of all pages named, with a mask, which layers of one window share."""
+    masks: dict[int, Tensor] = {}
+
+    def visible(keys: int, how: How) -> Tensor:
+        if how.window not in masks:
+            order = torch.arange(step.rows, device=cache.device)
+            rows = step.lengths.unsqueeze(1) - step.rows + order
+            masks[how.window] = _rule(rows.unsqueeze(2), torch.arange(keys, device=cache.device), how)
+        return masks[how.window]
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, how: How) -> Tensor:
         cache.put(layer, step.places, k, v)
         keys, values = cache.get(layer, step.pages)
-        order = torch.arange(step.rows, device=q.device)
-        rows = step.lengths.unsqueeze(1) - step.rows + order
-        visible = _rule(rows.unsqueeze(2), torch.arange(keys.shape[1], device=q.device), how)
-        return see(q.view(len(rows), step.rows, *q.shape[1:]), keys, values, visible, how).flatten(0, 1)
+        asked = q.view(len(step.lengths), step.rows, *q.shape[1:])
+        return see(asked, keys, values, visible(keys.shape[1], how), how).flatten(0, 1)
 
     return attend
 
