@@ -49,6 +49,12 @@ class Orchestrator:
         for each in self._tenders:
             each.wake()
 
+    def nudge(self, tenant: str, job_id: str) -> None:
+        """Something is wanted of a job. A worker of another process hears of it a little later."""
+        for each in self._tenders:
+            each.nudge(tenant, job_id)
+        self.wake()
+
     async def close(self) -> None:
         """Launch nothing more; workers write their checkpoints and give their jobs back."""
         self._closing.set()

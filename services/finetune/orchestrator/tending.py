@@ -50,6 +50,10 @@ class Tender:
         """There is something to do."""
         self._wake.set()
 
+    def nudge(self, tenant: str, job_id: str) -> None:
+        """Something is wanted of a job's worker."""
+        self._executor.nudge(tenant, job_id)
+
     async def run(self) -> None:
         """Until it is closed."""
         while not self._closing.is_set():

@@ -36,7 +36,7 @@ from services.finetune.promotion.records import PromotionRecords
 from services.finetune.recipes.watching import Stopped
 from services.finetune.settings import FinetuneSettings
 from services.finetune.worker.forecasting import forecast
-from services.finetune.worker.lifeline import end_with, take_folder
+from services.finetune.worker.lifeline import end_with, listen, take_folder
 from services.finetune.worker.preparing import Means
 from services.finetune.worker.reporter import FENCED
 from services.finetune.worker.running import Parts, Run, function_of
@@ -99,7 +99,10 @@ def _work(
     try:
         claims.begin(claim)  # before the folder is touched
         take_folder(folder.path, chosen.job)
-        Run(claim, parts, stopping).run()
+        run = Run(claim, parts, stopping)
+        if chosen.parent:
+            listen(run.hurry)
+        run.run()
     except Fenced:
         return FENCED
     return 0

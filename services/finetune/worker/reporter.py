@@ -7,8 +7,10 @@ spot, whatever it is at.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -62,11 +64,16 @@ class Reporter:
         self._unsent: Report | None = None
         self._saying, self._speaking = threading.Lock(), threading.RLock()
         self._closing = threading.Event()
+        self._nudges: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
     def start(self) -> None:
         """Begin to beat."""
         self._thread.start()
+
+    def hurry(self) -> None:
+        """Beat now: something is wanted."""
+        self._nudges.put(None)
 
     def say(self, *happened: Happening, **fields: Any) -> None:
         """With the next beat. ``fields``: of Report, where the newest counts."""
@@ -85,7 +92,7 @@ class Reporter:
             numbered = replace(report, number=self._number)
             job = self._insist(lambda: self._claims.report(self._claim, numbered))
             if report.state in _OVER:
-                self._closing.set()
+                self._end()
             return job
 
     def under(self, task: Callable[[Connection, Row], T]) -> T:
@@ -96,12 +103,18 @@ class Reporter:
 
     def close(self) -> None:
         """The claim is over."""
-        self._closing.set()
+        self._end()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
 
+    def _end(self) -> None:
+        self._closing.set()
+        self.hurry()
+
     def _run(self) -> None:
-        while not self._closing.wait(self._beat):
+        while True:
+            with contextlib.suppress(queue.Empty):
+                self._nudges.get(timeout=self._beat)
             try:
                 with self._speaking:
                     if self._closing.is_set():

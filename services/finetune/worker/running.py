@@ -65,6 +65,10 @@ class Run:
         self._is_deaf = False
         """Whether the recipe is at work and hears of no stop."""
 
+    def hurry(self) -> None:
+        """Ask at once what is wanted of the job."""
+        self._reporter.hurry()
+
     def run(self) -> None:
         """To an end of some kind, written down; Fenced ends the process."""
         self._reporter.start()

@@ -124,12 +124,12 @@ class FineTuneServicer(v1.FineTuneServiceServicer):
         yield v1.WatchJobResponse(usage=usage)
 
     async def CancelJob(self, request: v1.CancelJobRequest, context: Context) -> v1.CancelJobResponse:
-        """Its worker hears of it within a second."""
+        """Its worker hears of it at once; one that is no child of this process, within a second."""
         job, usage = await self._wish(self._jobs.records.cancel, request.job_id, context)
         return v1.CancelJobResponse(job=replies.job_message(job), usage=usage)
 
     async def PauseJob(self, request: v1.PauseJobRequest, context: Context) -> v1.PauseJobResponse:
-        """Its worker hears of it within a second."""
+        """Its worker hears of it at once; one that is no child of this process, within a second."""
         job, usage = await self._wish(self._jobs.records.pause, request.job_id, context)
         return v1.PauseJobResponse(job=replies.job_message(job), usage=usage)
 
@@ -190,8 +190,9 @@ class FineTuneServicer(v1.FineTuneServiceServicer):
         self, wish: Callable[[str, str], Job], job_id: str, context: Context
     ) -> tuple[Job, Usage]:
         began, checked = time.monotonic(), read_job_id(job_id)
-        job = await self._run(partial(wish, tenants.current(), checked), context)
-        self._jobs.orchestrator.wake()
+        tenant = tenants.current()
+        job = await self._run(partial(wish, tenant, checked), context)
+        self._jobs.orchestrator.nudge(tenant, checked)
         return job, _usage(began, context)
 
     async def _run(self, job: Callable[[], T], context: Context, begins: bool = True) -> T:

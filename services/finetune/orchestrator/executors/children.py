@@ -45,7 +45,7 @@ class Children:
                 **thread_variables(self.threads),
                 "CUDA_VISIBLE_DEVICES": ",".join(map(str, devices)),
             },
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,  # to be told that something is wanted of it
             stdout=log,
             stderr=log,
             # Its own session: Ctrl-C reaches the service alone, which then ends all in order.

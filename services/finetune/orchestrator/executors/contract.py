@@ -101,6 +101,10 @@ class Executor(Protocol):
         """Ask a worker to stop, and end it after ``grace`` seconds; nothing happens when it is gone."""
         ...
 
+    def nudge(self, tenant: str, job_id: str) -> None:
+        """Have a job's worker ask at once what is wanted of it, where that can be: it asks once a second."""
+        ...
+
     def forget(self, handle: str) -> None:
         """What became of an ended run is written down."""
         ...

@@ -77,6 +77,9 @@ class ClusterExecutor:
         selector = _selector(*handle.rsplit("-", 1))
         await asyncio.to_thread(self._api.delete_job, handle, f"{self._ours},{selector}", grace)
 
+    def nudge(self, tenant: str, job_id: str) -> None:
+        """Nothing: a pod is told by the database alone."""
+
     def forget(self, handle: str) -> None:
         """Its Job stays for a while, for people to look at."""
         (self._given_up if handle in self._live else self._forgotten).add(handle)
