@@ -28,7 +28,7 @@ class Replayed:
     def __init__(self, network: Network, record: Record) -> None:
         self._network = network
         self._record: Record | None = record
-        self._kept: dict[object, tuple[list[Tensor], Run]] = {}
+        self._kept: dict[object, tuple[list[Tensor], Run] | None] = {}
 
     @property
     def is_recording(self) -> bool:
@@ -36,20 +36,23 @@ class Replayed:
         return self._record is not None
 
     def __call__(self, samples: Tensor, timesteps: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """See ``Network``. A shape beyond those that are kept runs as it is."""
+        """See ``Network``. A shape that could not be kept runs as it is."""
         given = [samples, timesteps, *inputs.values()]
         shapes = (*inputs, *(each.shape for each in given))
-        if shapes not in self._kept and not self._keep(shapes, given, list(inputs)):
+        if shapes not in self._kept:
+            self._keep(shapes, given, list(inputs))
+        kept = self._kept.get(shapes)
+        if kept is None:
             return self._network(samples, timesteps, inputs)
-        own, run = self._kept[shapes]
+        own, run = kept
         for mine, each in zip(own, given, strict=True):
             mine.copy_(each)
         return run()
 
-    def _keep(self, shapes: object, given: list[Tensor], names: list[str]) -> bool:
-        """Record a call; whether that could be done. Raises OutOfMemoryError, as the call itself does."""
+    def _keep(self, shapes: object, given: list[Tensor], names: list[str]) -> None:
+        """Record a call, if that can be done."""
         if self._record is None or len(self._kept) >= MOST:
-            return False
+            return
         own = [each.clone() for each in given]
 
         def call() -> Tensor:
@@ -58,9 +61,9 @@ class Replayed:
         try:
             self._kept[shapes] = own, self._record(call)
         except torch.OutOfMemoryError:
-            raise
+            self._kept[shapes] = None  # a recorded call takes more memory than one that runs as it is
+            torch.cuda.empty_cache()
         except RuntimeError as error:
-            # Code that asks the GPU for values in between cannot be recorded: it runs as it is.
+            # Code that asks the GPU for values in between cannot be recorded.
             _logger.warning("calls are not recorded as CUDA graphs", extra={"error": str(error)})
             self._record = None
-        return self._record is not None

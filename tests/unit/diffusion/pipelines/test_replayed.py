@@ -1,7 +1,6 @@
 """Calls of a pipeline's network that are recorded: the same answers, a graph a shape, none with adapters."""
 
 import numpy as np
-import pytest
 import torch
 
 from services.diffusion.pipelines.parts import replayed
@@ -73,10 +72,13 @@ def test_a_network_that_cannot_be_recorded_runs_as_it_is(caplog):
     assert "not recorded as CUDA graphs" in caplog.text
 
 
-def test_rows_that_do_not_fit_are_told():
-    network = Replayed(Network(), Recorder(torch.OutOfMemoryError("8 GiB")))
-    with pytest.raises(torch.OutOfMemoryError):
-        network(*asked(8))
+def test_a_call_that_fits_but_not_as_a_graph_runs_as_it_is():
+    record = Recorder(torch.OutOfMemoryError("8 GiB"))
+    network, plain = Replayed(Network(), record), Network()
+    for _ in range(2):
+        torch.testing.assert_close(network(*asked(8)), plain(*asked(8)))
+    assert record.records == 1, "it is not tried again"
+    assert network.is_recording, "other shapes are"
 
 
 def test_a_lost_result_is_the_next_ones():
