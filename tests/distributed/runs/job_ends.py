@@ -45,8 +45,8 @@ class _Ending:
 
 
 def run(cluster: Cluster, scale: str) -> Result:
-    """A worker hears of a cancel at once where its own service took the call, else with its next beat, and of its
-    time limit by itself; then it ends its step.
+    """A worker hears of a cancel at once where its own service took the call, else with its next beat; of its
+    time limit by itself. Then it ends its step.
     """
     result, dice = Result("job-ends"), random.Random(9)
     jobs = Trainees(cluster)
