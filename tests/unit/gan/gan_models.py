@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,8 @@ from safetensors.torch import save_file
 
 from pequod.gan import v1
 from services.common.metrics import Metrics
-from services.common.store import MANIFEST_NAME, Kind, Manifest, describe_files
+from services.common.store import Kind, Manifest, describe_files
 from services.common.store.disk import DiskLayer
-from services.common.store.manifest import read_manifest
 from services.common.store.settings import StoreSettings
 from services.gan.__main__ import GanProcess
 from services.gan.companions import directions, encoder, neighbours
@@ -131,17 +129,11 @@ def home_of(factory: pytest.TempPathFactory) -> Path:
 
 
 def write_home(home: Path) -> None:
-    """tiny-gan with all companions, plain (a DCGAN) and bare without any; all that serving them needs."""
+    """tiny-gan with all companions and plain, a DCGAN; all that serving them needs."""
     publish_gan(home / "user")
     publish_gan(home / "user", "plain", family="dcgan", companions=False)
-    publish_gan(home / "user", "bare", companions=False, scores=False)
     publish_clip(home / "user")
     asyncio.run(_loaded(home, "tiny-gan", "plain"))
-    # Of the same weights: to make graphs of them again would take its time.
-    manifests = [home / "user" / name / "1" / MANIFEST_NAME for name in ("tiny-gan", "bare")]
-    whole, bare = (read_manifest(each.read_bytes(), str(each)).digest for each in manifests)
-    copytree(home / "cache/exports" / whole, home / "cache/exports" / bare)
-    asyncio.run(_loaded(home, "bare"))
 
 
 async def _loaded(home: Path, *names: str) -> None:
