@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,9 @@ from gateway.upstream.backend import Backend
 from gateway.upstream.forward import Forward
 from gateway.upstream.names import Named, is_name
 from gateway.upstream.pool import Pool
+from gateway.upstream.trust import BackendTrust, Credentials
 from services.common.metrics import Metrics
+from services.common.rpc.certificates import CertificateCollector
 from services.common.rpc.server import SERVER_OPTIONS, bind, check_bind, finish, is_loopback, stop_event
 from services.common.rpc.side_port import http_serving, side_app
 from services.common.rpc.tls import ServerTls, server_tls
@@ -110,19 +113,25 @@ async def serve(settings: GatewaySettings, metrics: Metrics) -> None:
 async def running(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator[Ports]:
     """A gateway that serves while the block runs, and drains when it ends."""
     tls = server_tls(settings.tls)
+    trust = BackendTrust(settings.backend_tls)
+    held = [trust.held] if tls is None else [trust.held, functools.partial(tls.held, "gateway")]
+    metrics.registry.register(CertificateCollector(held))
     async with guarding(settings, metrics) as guard:
         check_bind(settings.listeners.host, settings.listeners.insecure, guard.asks)
-        async with _listening(settings, guard, tls, metrics) as ports:
+        async with _listening(settings, guard, tls, trust.credentials, metrics) as ports:
             yield ports
 
 
 @contextlib.asynccontextmanager
 async def _listening(
-    settings: GatewaySettings, guard: Guard, tls: ServerTls | None, metrics: Metrics
+    settings: GatewaySettings,
+    guard: Guard,
+    tls: ServerTls | None,
+    credentials: Credentials,
+    metrics: Metrics,
 ) -> AsyncIterator[Ports]:
     listeners = settings.listeners
     methods = method_table(settings.services)
-    credentials = settings.backend_tls.credentials()
     pools = {
         name: Pool(name, [Backend(each, credentials) for each in addresses if not is_name(each)], metrics)
         for name, addresses in settings.backends.items()

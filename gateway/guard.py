@@ -7,10 +7,12 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.audit import AuditLog
 from gateway.keys.keyfile import KeyFileError
 from gateway.keys.ring import KeyRing
+from gateway.keys.settings import KeySettings
 from gateway.keys.tokens import Tokens
 from gateway.limits.account import Accounts
 from gateway.limits.slices import Slices
@@ -18,6 +20,7 @@ from gateway.settings import GatewaySettings
 from gateway.usage.ledger import Ledger
 from gateway.usage.store import UsageStore
 from services.common.database.database import Database
+from services.common.disks import DiskCollector
 from services.common.metrics import Metrics
 from services.common.settings import SettingsError
 
@@ -54,6 +57,7 @@ async def guarding(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator
         raise SettingsError(f"the keys cannot be used: {error}") from None
     tokens = Tokens(keys) if keys.jwks else None
     database = await asyncio.to_thread(settings.database.open)
+    metrics.registry.register(DiskCollector(_folders(keys, database)))
     ledger = Ledger(UsageStore(database) if database else None, metrics)
     accounts = Accounts(_slices(settings, database))
     following = (ring.follow(), ledger.follow(), accounts.follow())
@@ -69,6 +73,16 @@ async def guarding(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator
         await accounts.tidy()  # what the first one found in use is idle now
         if database is not None:
             database.close()
+
+
+def _folders(keys: KeySettings, database: Database | None) -> dict[str, Path]:
+    """What a gateway writes to, by the names that metrics have for it."""
+    found = {}
+    if keys.audit_file is not None:
+        found["audit"] = keys.audit_file.parent
+    if database is not None and database.folder is not None:
+        found["database"] = database.folder
+    return found
 
 
 def _slices(settings: GatewaySettings, database: Database | None) -> Slices | None:

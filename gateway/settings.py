@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
-
 from gateway.database import DatabaseSettings
 from gateway.keys.settings import KeySettings
 from services.common.catalogue import SERVICES, ServiceEntry
@@ -99,22 +97,6 @@ class BackendTls:
         None, env="PEQUOD_BACKEND_TLS_CERT", help="PEM file of the gateway's own certificate for services."
     )
     key: Path | None = setting(None, env="PEQUOD_BACKEND_TLS_KEY", help="PEM file of its private key.")
-
-    def credentials(self) -> grpc.ChannelCredentials | None:
-        """For a channel; None without TLS. Raises SettingsError where a file cannot be read."""
-        if self.authorities is None:
-            return None
-        try:
-            authorities = self.authorities.read_bytes()
-            key = self.key.read_bytes() if self.key else None
-            certificate = self.certificate.read_bytes() if self.certificate else None
-        except OSError as error:
-            raise SettingsError(f"TLS to services: {error}") from None
-        if (key is None) != (certificate is None):
-            raise SettingsError(
-                "PEQUOD_BACKEND_TLS_CERT and PEQUOD_BACKEND_TLS_KEY go together; one is missing."
-            )
-        return grpc.ssl_channel_credentials(authorities, key, certificate)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,36 @@ GPUS = [
     ),
 ]
 
+DISKS_AND_CERTIFICATES = [
+    Panel(
+        "Room left on disks",
+        "percentunit",
+        (
+            (
+                "min by (job, folder) (pequod_disk_free_bytes / pequod_disk_size_bytes)",
+                "{{job}} {{folder}}",
+            ),
+        ),
+        "Of the folders that processes write to. On one machine they may all be on one disk.",
+    ),
+    Panel(
+        "Room left on disks, bytes",
+        "bytes",
+        (("min by (job, folder) (pequod_disk_free_bytes)", "{{job}} {{folder}}"),),
+    ),
+    Panel(
+        "Certificates end in",
+        "s",
+        (
+            (
+                "min by (job, certificate) (pequod_certificate_expires_timestamp_seconds) - time()",
+                "{{job}} {{certificate}}",
+            ),
+        ),
+        "The first end of each chain that a process holds. Empty without TLS.",
+    ),
+]
+
 OVERVIEW = Dashboard(
     "overview",
     "Pequod / overview",
@@ -127,6 +157,7 @@ OVERVIEW = Dashboard(
                 ),
             ],
         ),
+        ("Disks and certificates", DISKS_AND_CERTIFICATES),
         ("GPUs", GPUS),
     ),
 )

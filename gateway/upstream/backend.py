@@ -13,11 +13,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.methods import Method
 from gateway.upstream.outlier import Outlier
+from gateway.upstream.trust import Credentials
 from services.common.rpc.server import MAX_MESSAGE_BYTES
 
 FIRST_DELAY = 0.05
 LONGEST_DELAY = 1.0
 """Seconds between attempts to reach a backend that is down."""
+_LONGEST_CALL = 86400.0
+"""Seconds that calls on a channel which another one has replaced may still take."""
 
 _logger = logging.getLogger("pequod.gateway")
 
@@ -46,25 +49,21 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
 class Backend:
     """One IP address: its channel, the calls on it and two opinions of its health, its own and ours."""
 
-    def __init__(
-        self, address: str, credentials: grpc.ChannelCredentials | None = None, name: str = ""
-    ) -> None:
+    def __init__(self, address: str, credentials: Credentials = lambda: None, name: str = "") -> None:
         """``address``: host:port, found under ``name``, which a certificate must then be made out to.
 
-        Without ``credentials`` the connection is in the clear.
+        ``credentials`` are asked for again when the connection was lost.
         """
         self.address = address
+        self._name = name
+        self._newest = credentials
+        self._credentials = credentials()
         self.serving = False
         self.outstanding = 0
         self.outlier = Outlier()
-        options = _CHANNEL_OPTIONS
-        if credentials is None:
-            self.channel = grpc.aio.insecure_channel(address, options=options)
-        else:
-            if name:
-                options += (("grpc.ssl_target_name_override", name),)
-            self.channel = grpc.aio.secure_channel(address, credentials, options=options)
+        self._channel = self._make_channel()
         self._stubs: dict[str, Any] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def busy(self) -> bool:
@@ -80,18 +79,19 @@ class Backend:
 
     def _make_stub(self, method: Method) -> Any:
         if method.request_streaming and method.response_streaming:
-            return self.channel.stream_stream(method.path)
+            return self._channel.stream_stream(method.path)
         if method.request_streaming:
-            return self.channel.stream_unary(method.path)
+            return self._channel.stream_unary(method.path)
         if method.response_streaming:
-            return self.channel.unary_stream(method.path)
-        return self.channel.unary_unary(method.path)
+            return self._channel.unary_stream(method.path)
+        return self._channel.unary_unary(method.path)
 
     async def watch(self, changed: Callable[[], None]) -> None:
         """Keep ``serving`` true to what the backend says of itself, until cancelled."""
-        stub: Any = health_pb2_grpc.HealthStub(self.channel)  # the stubs promise less than there is
         delay = FIRST_DELAY
         while True:
+            self._renew()
+            stub: Any = health_pb2_grpc.HealthStub(self._channel)  # the stubs promise less than there is
             try:
                 async for reply in stub.Watch(health_pb2.HealthCheckRequest()):
                     delay = FIRST_DELAY
@@ -107,7 +107,32 @@ class Backend:
 
     async def close(self) -> None:
         """Close the channel; calls on it end."""
-        await self.channel.close()
+        for closing in self._closing:
+            closing.cancel()
+        await self._channel.close()
+
+    def _make_channel(self) -> grpc.aio.Channel:
+        options = _CHANNEL_OPTIONS
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(self.address, options=options)
+        if self._name:
+            options += (("grpc.ssl_target_name_override", self._name),)
+        return grpc.aio.secure_channel(self.address, self._credentials, options=options)
+
+    def _renew(self) -> None:
+        """Another channel where there are new credentials: one takes no others than those it was made with.
+
+        Calls that the old one may still have go on. While a connection is open nobody comes here, so
+        credentials that the backend does not like end none.
+        """
+        newest = self._newest()
+        if newest is self._credentials:
+            return
+        closing = asyncio.create_task(self._channel.close(_LONGEST_CALL))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        self._credentials, self._stubs = newest, {}
+        self._channel = self._make_channel()
 
     def _say(self, serving: bool, changed: Callable[[], None]) -> None:
         if serving != self.serving:

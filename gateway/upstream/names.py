@@ -8,10 +8,9 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 
-import grpc
-
 from gateway.upstream.backend import Backend
 from gateway.upstream.pool import Pool
+from gateway.upstream.trust import Credentials
 
 LOOK_SECONDS = 2.0
 """Between looks at what a name stands for."""
@@ -49,7 +48,7 @@ class Named:
         self,
         address: str,
         pool: Pool,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: Credentials = lambda: None,
         resolver: Lookup | None = None,
     ) -> None:
         """``resolver``: in place of the system's."""

@@ -1,6 +1,7 @@
 """Every Prometheus metric of the platform, in one place; recorded at the layer edges.
 
-Figures of GPUs alone are elsewhere, in ``gpus.py``: nothing is recorded, the driver is asked at each scrape.
+Three are elsewhere: nothing is recorded, and who knows is asked at each scrape, in ``gpus.py`` (the driver),
+``disks.py`` (the system) and ``rpc/certificates.py`` (listeners, and the gateway towards services).
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import grpc.aio
 from pequod.diffusion.v1 import add_DiffusionServiceServicer_to_server
 from pequod.model.v1 import add_ModelServiceServicer_to_server
 from services.common.catalogue import MODEL_SERVICE, SERVICES, entry
+from services.common.disks import DiskCollector
 from services.common.export.exporter import StoreExporter
 from services.common.metrics import Metrics
 from services.common.residency import ModelManager
@@ -58,6 +59,7 @@ class DiffusionProcess:
             store, rankers, Metrics(NAME), models.memory_bytes, models.load_wait
         )
         self._resources = Resources([self._manager, self._rankers], models)
+        metrics.registry.register(DiskCollector(self._resources.folders))
         self._dispatcher = Dispatcher(metrics, settings.max_images)
         self._lane = Work("finishing", None, 1, 2 * settings.max_images)
 

@@ -12,6 +12,7 @@ import grpc.aio
 from pequod.finetune.v1 import add_DatasetServiceServicer_to_server, add_FineTuneServiceServicer_to_server
 from services.common.catalogue import MODEL_SERVICE, SERVICES, entry
 from services.common.database.database import Database
+from services.common.disks import DiskCollector
 from services.common.metrics import Metrics
 from services.common.rpc.process import run
 from services.common.rpc.server import serve, server_settings
@@ -73,6 +74,8 @@ class FinetuneProcess:
         self.store = store
         self.jobs = Jobs(parts, jobs, Children(jobs, variables), metrics, owner, cluster)
         self._resources = resources_of(settings, models, self.jobs.memory_bytes)
+        of_database = {"database": database.folder} if database.folder else {}
+        metrics.registry.register(DiskCollector({**self._resources.folders, **of_database}))
         self._jobs_servicer = FineTuneServicer(self.jobs, self._work)
         self._servicer = DatasetServicer(self.datasets, self._work)
 

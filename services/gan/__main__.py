@@ -10,6 +10,7 @@ import grpc.aio
 from pequod.gan.v1 import add_GanServiceServicer_to_server
 from pequod.model.v1 import add_ModelServiceServicer_to_server
 from services.common.catalogue import MODEL_SERVICE, SERVICES, entry
+from services.common.disks import DiskCollector
 from services.common.export.exporter import Graphs, StoreExporter
 from services.common.metrics import Metrics
 from services.common.residency import ModelManager
@@ -60,6 +61,7 @@ class GanProcess:
         self._upscalers = manager(UpscalerLoader(exporter(graphs_of_upscaler), open_graph), Metrics(NAME))
         self._eyes = manager(EyesLoader(exporter(graphs_of_embedder), open_graph), Metrics(NAME))
         self._resources = Resources([self._manager, self._upscalers, self._eyes], models)
+        metrics.registry.register(DiskCollector(self._resources.folders))
         defaults = Defaults(settings.default_model, settings.default_upscaler, settings.feature_model)
         self._models = Models(self._manager, self._upscalers, self._eyes, defaults)
         self._finishing = Work("finishing", None, 1, 2 * settings.max_images)

@@ -10,6 +10,7 @@ import grpc.aio
 from pequod.model.v1 import add_ModelServiceServicer_to_server
 from pequod.sampler.v1 import add_SamplerServiceServicer_to_server
 from services.common.catalogue import MODEL_SERVICE, SERVICES, entry
+from services.common.disks import DiskCollector
 from services.common.export.exporter import StoreExporter
 from services.common.metrics import Metrics
 from services.common.residency import ModelManager
@@ -44,6 +45,7 @@ class SamplerProcess:
             store, _loader(store, settings), metrics, models.memory_bytes, models.load_wait
         )
         self._resources = Resources([self._manager], models)
+        metrics.registry.register(DiskCollector(self._resources.folders))
         limits = Limits(settings.max_running, settings.max_waiting, settings.pace_ms / 1e3)
         self._scheduler = Scheduler(metrics, limits)
 

@@ -13,6 +13,7 @@ from pequod.tokenizer.v1 import (
     add_TokenizerServiceServicer_to_server,
 )
 from services.common.catalogue import MODEL_SERVICE, SERVICES, entry
+from services.common.disks import DiskCollector
 from services.common.export.exporter import StoreExporter, family_graphs
 from services.common.metrics import Metrics
 from services.common.residency import ModelManager
@@ -57,6 +58,7 @@ class TokenizerProcess:
             store, TokenizerLoader(), Metrics(NAME), models.memory_bytes, models.load_wait
         )
         self._resources = Resources([self._manager, self._tokenizers], models)
+        metrics.registry.register(DiskCollector(self._resources.folders))
         self._models = Models(self._manager, self._tokenizers, settings)
         self._work = Work(NAME, metrics, threads, settings.max_work)
         self._embedding = Embedding(self._work, RowQueues(metrics, settings), metrics)

@@ -25,6 +25,7 @@ UNANSWERED = {
     "Adapters, new to the network or not": "needs an adapter, which a training makes",
     "Whose callers left": "needs a caller that leaves at the right moment",
     "Webhooks": "needs somebody who listens",
+    "Certificates end in": "needs TLS",
     **dict.fromkeys(
         ("GPUs busy", "Memory of GPUs in use", "Temperature of GPUs", "Power of GPUs"), "needs an NVIDIA GPU"
     ),
@@ -176,7 +177,20 @@ def test_every_rule_is_evaluated_and_no_alert_rings(watched):
 
     prometheus.until("not evaluated", not_evaluated)
     ringing = prometheus.get("alerts")["alerts"]
-    assert not [each for each in ringing if each["state"] == "firing"], ringing
+    # How full this machine's disks are is not the platform's doing.
+    ours = [each for each in ringing if not each["labels"]["alertname"].startswith("PequodDisk")]
+    assert not [each for each in ours if each["state"] == "firing"], ringing
+
+
+def test_every_process_tells_of_the_disks_that_it_writes_to(watched):
+    _, prometheus = watched
+    told = prometheus.get("query", query="pequod_disk_free_bytes < pequod_disk_size_bytes")["result"]
+    found = {}
+    for each in told:
+        found.setdefault(each["metric"]["job"], set()).add(each["metric"]["folder"])
+    expected = {each.name: {"store", "cache"} for each in SERVICES} | {"gateway": {"database", "audit"}}
+    expected["finetune"] |= {"work", "datasets", "database"}
+    assert found == expected
 
 
 def test_every_series_that_is_asked_for_is_exported_by_a_process(watched):

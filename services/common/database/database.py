@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, select
@@ -59,6 +60,12 @@ class Database:
     def url(self) -> str:
         """By which another process opens the same one."""
         return self.engine.url.render_as_string(hide_password=False)
+
+    @property
+    def folder(self) -> Path | None:
+        """Of SQLite's file; None where it is a server's to know."""
+        file = self.engine.url.database
+        return Path(file).parent if file and self.dialect == "sqlite" else None
 
     @classmethod
     def open(cls, url: str, schema: Schema, patience: float = PATIENCE) -> Database:

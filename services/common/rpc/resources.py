@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pequod.model import v1 as pb
+from services.common.disks import room_of
 from services.common.gpu_share import gpu_bytes
 from services.common.gpus import Gpus
 from services.common.residency import ModelManager
@@ -66,6 +66,12 @@ class Resources:
         self._looked: float | None = None
         self._looking = asyncio.Lock()
 
+    @property
+    def folders(self) -> dict[str, Path]:
+        """By name, each path once: two names of one path have the same room."""
+        named = {folder.path: name for name, folder in reversed(self._folders.items())}
+        return {name: path for path, name in named.items()}
+
     async def message(self, service: str) -> pb.Resources:
         """As ListModels tells it."""
         async with self._looking:
@@ -99,13 +105,8 @@ class Resources:
             _Disk(
                 name,
                 folder.size(folder.path) if folder.path.is_dir() else 0,
-                shutil.disk_usage(_there(folder.path)).free,
+                room_of(folder.path).free,
                 folder.limit,
             )
             for name, folder in sorted(self._folders.items())
         ]
-
-
-def _there(folder: Path) -> Path:
-    """The folder, or while there is none the nearest one above: it will be on that disk."""
-    return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.is_dir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import logging
 import signal
@@ -18,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from services.common.catalogue import ServiceEntry
 from services.common.gpus import GpuCollector, Gpus
 from services.common.metrics import Metrics
+from services.common.rpc.certificates import CertificateCollector
 from services.common.rpc.interceptors import CallInterceptor
 from services.common.rpc.process import ProcessSettings
 from services.common.rpc.side_port import http_serving, side_app
@@ -83,6 +85,8 @@ async def serve(service: Service, settings: ServerSettings, metrics: Metrics) ->
     """
     tls = server_tls(settings.tls)
     metrics.registry.register(GpuCollector(Gpus()))
+    held = [] if tls is None else [functools.partial(tls.held, "services")]
+    metrics.registry.register(CertificateCollector(held))
     check_bind(settings.host, settings.insecure, "client certificates" if settings.tls.client_ca else "")
     stop = stop_event()
     calls = CallInterceptor(metrics)

@@ -42,7 +42,9 @@ def side_app(registry: CollectorRegistry, ready: Callable[[], bool]) -> Starlett
         return JSONResponse({"ready": is_ready}, status_code=200 if is_ready else 503)
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        # Not on the loop: a disk that is asked how full it is may hang.
+        text = await asyncio.to_thread(generate_latest, registry)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(
         routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -54,6 +55,15 @@ class ServerTls:
             self._files, self._context = self._load()
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise SettingsError(f"TLS of this listener: {error}") from None
+
+    def held(self, listener: str) -> Mapping[str, bytes]:
+        """PEM that the next handshake goes by, under the settings' names. ``listener``: one of PREFIXES."""
+        self._look()
+        files, prefix = self._files, f"PEQUOD_{listener.upper()}_TLS"
+        found = {f"{prefix}_CERT": files.certificate}
+        if files.client_ca is not None:
+            found[f"{prefix}_CLIENT_CA"] = files.client_ca
+        return found
 
     def credentials(self) -> grpc.ServerCredentials:
         """For a gRPC port."""

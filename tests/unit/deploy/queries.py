@@ -11,8 +11,10 @@ from pathlib import Path
 import yaml
 from prometheus_client import CollectorRegistry
 
+from services.common.disks import DiskCollector
 from services.common.gpus import GpuCollector, Gpus
 from services.common.metrics import Metrics
+from services.common.rpc.certificates import CertificateCollector
 
 ROOT = Path(__file__).parents[3]
 PROMETHEUS = ROOT / "deploy/prometheus"
@@ -71,7 +73,8 @@ def recorded(query: str) -> set[str]:
 def registry() -> CollectorRegistry:
     """What a service's process is scraped for."""
     metrics = Metrics("any")
-    metrics.registry.register(GpuCollector(Gpus()))
+    for collector in (GpuCollector(Gpus()), DiskCollector({}), CertificateCollector(())):
+        metrics.registry.register(collector)
     return metrics.registry
 
 

@@ -12,6 +12,7 @@ from fakes import GENERATE, FakeBackend, backends, gateway
 from grpc_health.v1 import health_pb2_grpc
 
 from gateway.settings import BackendTls
+from gateway.upstream.trust import BackendTrust
 from services.common.rpc.tls import ServerTls, TlsSettings
 from services.common.settings import SettingsError
 from tests.unit.common.certificates import Authority
@@ -161,7 +162,7 @@ def test_files_that_are_no_certificate_stop_the_start(settings, tmp_path):
     with pytest.raises(SettingsError, match="No such file"):
         ServerTls(TlsSettings(tmp_path / "none.crt", tmp_path / "none.key"))
     with pytest.raises(SettingsError, match="No such file"):
-        BackendTls(tmp_path / "none.crt").credentials()
+        BackendTrust(BackendTls(tmp_path / "none.crt"))
     (tmp_path / "ca").write_text("x")
     with pytest.raises(SettingsError, match="go together"):
-        BackendTls(tmp_path / "ca", tmp_path / "ca").credentials()
+        BackendTrust(BackendTls(tmp_path / "ca", tmp_path / "ca"))
