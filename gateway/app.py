@@ -52,7 +52,7 @@ from gateway.upstream.names import Named, is_name
 from gateway.upstream.pool import Pool
 from gateway.upstream.trust import BackendTrust, Credentials
 from services.common.metrics import Metrics
-from services.common.rpc.certificates import CertificateCollector
+from services.common.rpc.certificates import CertificateCollector, Held
 from services.common.rpc.server import SERVER_OPTIONS, bind, check_bind, finish, is_loopback, stop_event
 from services.common.rpc.side_port import http_serving, side_app
 from services.common.rpc.tls import ServerTls, server_tls
@@ -114,7 +114,9 @@ async def running(settings: GatewaySettings, metrics: Metrics) -> AsyncIterator[
     """A gateway that serves while the block runs, and drains when it ends."""
     tls = server_tls(settings.tls)
     trust = BackendTrust(settings.backend_tls)
-    held = [trust.held] if tls is None else [trust.held, functools.partial(tls.held, "gateway")]
+    held: list[Held] = [trust.held]
+    if tls is not None:
+        held.append(functools.partial(tls.held, "gateway"))
     metrics.registry.register(CertificateCollector(held))
     async with guarding(settings, metrics) as guard:
         check_bind(settings.listeners.host, settings.listeners.insecure, guard.asks)

@@ -106,9 +106,11 @@ class Backend:
             delay = min(2 * delay, LONGEST_DELAY)
 
     async def close(self) -> None:
-        """Close the channel; calls on it end."""
-        for closing in self._closing:
-            closing.cancel()
+        """Close the channel; calls on it end. Calls on one that it replaced are left to whoever made them."""
+        closing = tuple(self._closing)
+        for each in closing:
+            each.cancel()
+        await asyncio.gather(*closing, return_exceptions=True)
         await self._channel.close()
 
     def _make_channel(self) -> grpc.aio.Channel:

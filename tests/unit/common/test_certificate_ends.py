@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 
 from services.common.rpc.certificates import CertificateCollector
 from services.common.rpc.tls import ServerTls, TlsSettings
@@ -113,9 +113,3 @@ assert not any(name.startswith("cryptography") for name in sys.modules)
     assert done.returncode == 0, done.stderr
     assert "# TYPE pequod_certificate_expires_timestamp_seconds gauge" in done.stdout
     assert "{" not in done.stdout
-
-
-def test_a_registry_of_a_process_scrapes_it(authority, tmp_path):
-    tls = ServerTls(listener(authority, tmp_path))
-    text = generate_latest(registry_of(tls)).decode()
-    assert f'pequod_certificate_expires_timestamp_seconds{{certificate="{CERT}"}}' in text

@@ -7,6 +7,7 @@ import logging
 import math
 import subprocess
 import sys
+import time
 
 import grpc
 import grpc.aio
@@ -33,8 +34,10 @@ from services.common.rpc.interceptors import CallInterceptor
 from services.common.rpc.process import NOT_NOW
 from services.common.rpc.server import ServerSettings, check_bind, serve
 from services.common.rpc.side_port import listen
+from services.common.rpc.tls import TlsSettings
 from services.common.rpc.usage import accepted, deadline_of, report
 from services.common.settings import SettingsError
+from tests.unit.common.certificates import Authority
 
 NAME = "pequod.sampler.v1.SamplerService"
 
@@ -280,6 +283,24 @@ async def test_life_not_serving_then_serving_then_drained(monkeypatch):
         assert (await running_call).seed == 1, "a call in flight finishes during the drain"
     await asyncio.wait_for(task, 10)
     assert service.closed
+
+
+async def test_a_process_with_tls_says_on_its_side_port_when_the_certificate_ends(monkeypatch, tmp_path):
+    stop = asyncio.Event()
+    monkeypatch.setattr("services.common.rpc.server.stop_event", lambda: stop)
+    service = Empty()
+    service.started.set()
+    tls = TlsSettings(*Authority().issue().write(tmp_path, "server"))
+    settings = ServerSettings(port=free_port(), side_port=free_port(), tls=tls)
+    task = asyncio.create_task(serve(service, settings, Metrics("sampler")))
+    async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(retries=5)) as http:
+        text = (await http.get(f"http://127.0.0.1:{settings.side_port}/metrics")).text
+    (line,) = [each for each in text.splitlines() if each.startswith("pequod_certificate_expires")]
+    name, value = line.split()
+    assert name.endswith('{certificate="PEQUOD_SERVICES_TLS_CERT"}')
+    assert time.time() < float(value) < time.time() + 86400
+    stop.set()
+    await asyncio.wait_for(task, 20)
 
 
 async def test_a_health_watcher_does_not_hold_up_the_end(monkeypatch):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import grpc
 import grpc.aio
 import pytest
-from fakes import GENERATE, FakeBackend, gateway
-from grpc_health.v1 import health_pb2_grpc
+from fakes import GENERATE, GENERATE_STREAM, METHODS, FakeBackend, gateway
+from grpc_health.v1 import health, health_pb2_grpc
 
 from gateway.settings import BackendTls
+from gateway.upstream.backend import Backend
 from gateway.upstream.trust import BackendTrust
+from services.common.rpc.server import SERVER_OPTIONS
 from services.common.rpc.tls import ServerTls, TlsSettings
 from tests.ports import lasting_ports
 from tests.unit.common.certificates import Authority
@@ -38,14 +41,23 @@ def of_gateway(authority, folder):
     return BackendTls(ca, *authority.issue("gateway").write(folder, "gateway"))
 
 
+class Unwatched(health.aio.HealthServicer):
+    """Ends each watch at once, over a connection that stays."""
+
+    async def Watch(self, request, context):
+        await context.abort(grpc.StatusCode.CANCELLED, "not now")
+
+
 @contextlib.asynccontextmanager
-async def service(authority, folder, port):
+async def service(authority, folder, port, watched=True):
     """Takes only callers with a certificate of ``authority``."""
     certificate, key = authority.issue().write(folder, "service")
     ca = folder / "clients.crt"
     ca.write_bytes(authority.certificate)
     backend = FakeBackend()
-    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    if not watched:
+        backend.health = Unwatched()
+    server = grpc.aio.server(options=SERVER_OPTIONS)
     server.add_generic_rpc_handlers((backend,))
     health_pb2_grpc.add_HealthServicer_to_server(backend.health, server)
     server.add_secure_port(f"127.0.0.1:{port}", ServerTls(TlsSettings(certificate, key, ca)).credentials())
@@ -83,6 +95,31 @@ async def test_files_that_a_service_does_not_like_end_no_connection(first, files
         assert door.sample(ENDS, certificate="PEQUOD_BACKEND_TLS_CERT") > 0  # read again by now
         assert await door.stub(GENERATE)(b"on") == b"on"
         assert backend.calls() == 1
+
+
+async def test_calls_on_a_channel_that_was_replaced_go_on(first, files, tmp_path):
+    (port,) = lasting_ports(1)
+    release, method = asyncio.Event(), METHODS[GENERATE_STREAM]
+
+    async def two(request, context):
+        await context.write(b"first")
+        await release.wait()
+        await context.write(b"second")
+
+    async with asyncio.timeout(30), service(first, tmp_path, port, watched=False) as fake:
+        fake.on(GENERATE_STREAM, two)
+        backend = Backend(f"127.0.0.1:{port}", BackendTrust(files).credentials)
+        stub = backend.stub(method)
+        call = stub(b"")
+        assert await call.read() == b"first"
+        watching = asyncio.create_task(backend.watch(lambda: None))
+        of_gateway(first, tmp_path)
+        while backend.stub(method) is stub:
+            await asyncio.sleep(0.01)
+        watching.cancel()
+        release.set()
+        assert await call.read() == b"second"
+        await backend.close()
 
 
 async def test_the_ends_of_what_it_holds_are_metrics(first, files, tmp_path):
