@@ -36,6 +36,8 @@ class Figures:
     curve: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     """(runs, edges, features, inputs kept, MiB) as they grew."""
     findings: int = 0
+    is_done: bool = False
+    """Whether it came to the end of its time."""
 
     def row(self, name: str) -> list[object]:
         at = [self._edges(share) for share in (0.0, 0.1, 0.5, 1.0)]
@@ -58,7 +60,8 @@ def main() -> int:
             report.say(f"{name}: {_merge(name)} inputs kept")
             continue
         figures[name] = _fuzz(name, asked.seconds)
-        report.say(f"{name}: {figures[name].runs:,} runs, {figures[name].findings} findings")
+        cut = "" if figures[name].is_done or figures[name].findings else "; it was ended before its time"
+        report.say(f"{name}: {figures[name].runs:,} runs, {figures[name].findings} findings{cut}")
     header = (
         "target",
         "s",
@@ -73,7 +76,7 @@ def main() -> int:
     )
     if figures:
         report.table("Fuzzing", header, [found.row(name) for name, found in figures.items()])
-    return 1 if any(each.findings for each in figures.values()) else 0
+    return 0 if all(each.is_done and not each.findings for each in figures.values()) else 1
 
 
 def _arguments() -> argparse.Namespace:
@@ -169,7 +172,7 @@ def _read(told: str) -> Figures:
             figures.curve.append((runs, edges, features, inputs, memory))
             figures.runs = runs
         elif done := _DONE.match(line):
-            figures.runs, figures.seconds = int(done[1]), int(done[2])
+            figures.runs, figures.seconds, figures.is_done = int(done[1]), int(done[2]), True
     return figures
 
 

@@ -17,6 +17,8 @@ class Addresses:
         """Why a URL is none that may be told of jobs; empty when it may. Asks no name server."""
         if not url:
             return "required; it is empty"
+        if " " in url or not url.isprintable():  # which Python's reading of URLs drops without a word
+            return f"{url[:80]!r} holds a space or a character that is none"
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port

@@ -151,6 +151,9 @@ async def test_a_name_that_leads_to_a_private_place_is_not_told(database, ear, c
     [
         ("", "required"),
         ("ftp://example.org", "must begin with https://"),
+        ("\0https://example.org", "holds a space or a character that is none"),
+        ("https://exam\tple.org", "holds a space or a character that is none"),
+        ("https://example.org/a b", "holds a space or a character that is none"),
         ("http://example.org", "must begin with https://"),
         ("https://", "name a host"),
         ("https://[::1", "is no URL"),

@@ -54,6 +54,8 @@ class Allowed:
         """``uri``, split. Raises INVALID_ARGUMENT naming the field; reason UNSAFE_PATH: not allowed."""
         if len(uri) > MOST_URI:
             raise invalid("uri", f"has {len(uri)} characters, at most {MOST_URI}")
+        if not uri.isprintable():  # Python's reading of URIs drops such characters without a word
+            raise unsafe(f"{uri[:100]!r} holds a character that cannot be printed")
         try:
             parts = urlsplit(uri)
             plain = parts.port is None or parts.port > 0
