@@ -159,6 +159,7 @@ async def test_links_that_lead_outside_are_left_alone(one_stub, tmp_path):
         ("https://user:secret@host/x", Reason.INVALID_FIELD),
         ("https://host:port/x", Reason.INVALID_FIELD),
         ("https://" + "a" * 2048, Reason.INVALID_FIELD),
+        ("\1https://example.com/a.zip", Reason.UNSAFE_PATH),
         ("file:///etc/passwd", Reason.UNSAFE_PATH),
         ("file:///{allowed}/../secret", Reason.UNSAFE_PATH),
         ("file:///{allowed}/%2e%2e/secret", Reason.UNSAFE_PATH),
