@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from services.common.web import Address, address_in, is_public
 
@@ -17,13 +17,11 @@ class Addresses:
         """Why a URL is none that may be told of jobs; empty when it may. Asks no name server."""
         if not url:
             return "required; it is empty"
-        if " " in url or not url.isprintable():  # which Python's reading of URLs drops without a word
-            return f"{url[:80]!r} holds a space or a character that is none"
         try:
-            parts = urlsplit(url)
+            parts = _split(url)
             host, _ = parts.hostname, parts.port
-        except ValueError:
-            return f"{url[:80]!r} is no URL"
+        except ValueError as error:
+            return f"{url[:80]!r} is no URL: {error}"
         schemes = ("https", "http") if self._private else ("https",)
         if parts.scheme not in schemes or not host:
             allowed = "https:// or http://" if self._private else "https://"
@@ -37,6 +35,13 @@ class Addresses:
     def is_allowed(self, address: Address) -> bool:
         """Whether an address that a name leads to may be connected to."""
         return self._private or is_public(address)
+
+
+def _split(url: str) -> SplitResult:
+    """Raises ValueError, also for characters that Python's own reading drops without a word."""
+    if " " in url or not url.isprintable():
+        raise ValueError("it holds a space or a character that is none")
+    return urlsplit(url)
 
 
 def _is_private(host: str) -> bool:
