@@ -16,8 +16,9 @@ _SECONDS = 300.0
 _TIMEOUT_SECONDS = 5.0
 _AWAY_SECONDS = 1.0
 """A provider that did not answer is not asked for this long: anybody's token would hold a thread waiting."""
-_NO_ANSWER = (OSError, ValueError, RecursionError)
-"""What becomes of a file or a reply that is not there or no JSON."""
+_NO_SET = (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError)
+"""What becomes of a file or a reply that is not there, no JSON, or of keys that lack what they are made of:
+the library skips some of those, and falls over others."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -59,8 +60,8 @@ class _File:
         key_id = jwt.get_unverified_header(token).get("kid")
         try:
             keys = jwt.PyJWKSet.from_json(self._path.read_text()).keys
-        except (*_NO_ANSWER, AttributeError) as error:
-            raise KeySetError(f"{self._path} holds no key set: {error}") from None
+        except _NO_SET as error:
+            raise KeySetError(f"{self._path} holds no key set: {type(error).__name__}: {error}") from None
         for key in keys:
             if key.key_id == key_id:
                 return key
@@ -79,7 +80,15 @@ class _Remote:
         if time.monotonic() < self._away_until:
             raise KeySetError("it did not answer a moment ago")
         try:
+            self._known()
             return self._client.get_signing_key_from_jwt(token)
-        except (*_NO_ANSWER, jwt.PyJWKClientConnectionError) as error:
+        except (*_NO_SET, KeySetError, jwt.PyJWKClientConnectionError) as error:
             self._away_until = time.monotonic() + _AWAY_SECONDS
+            raise KeySetError(f"{type(error).__name__}: {error}") from None
+
+    def _known(self) -> None:
+        """Have the set, mostly from before. What is no set is no caller's fault."""
+        try:
+            self._client.get_jwk_set()
+        except jwt.PyJWTError as error:
             raise KeySetError(str(error)) from None

@@ -212,11 +212,20 @@ async def test_a_provider_that_is_away_is_not_asked_by_every_token(provider, ser
     assert (await tokens.find(provider.token())).tenant == "acme"
 
 
-@pytest.mark.parametrize("broken", ["", "{", "[]", '"a"', "5", "[" * 100_000])
+BROKEN = ["", "{", "[]", '"a"', "5", "[" * 100_000, '{"keys": [{"kty": "oct", "kid": "k"}]}']
+
+
+@pytest.mark.parametrize("broken", BROKEN)
 async def test_a_file_that_is_no_key_set_is_our_trouble(provider, tmp_path, broken):
     file = tmp_path / "jwks.json"
     file.write_text(broken)
     assert (await refusal(Tokens(settings(file)), provider.token())).code is Code.UNAVAILABLE
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+async def test_a_reply_that_is_no_key_set_is_our_trouble(provider, served, broken, monkeypatch):
+    monkeypatch.setattr(provider, "key_set", lambda: broken)
+    assert (await refusal(Tokens(settings(served)), provider.token())).code is Code.UNAVAILABLE
 
 
 async def test_claims_of_odd_kinds_are_no_bug(provider, key_set):
