@@ -31,7 +31,6 @@ async def test_a_job_ends_with_a_published_version(cluster):
         ended = await reached(process.jobs.records, job_id)
         assert (ended.state, ended.error, ended.model) == (State.SUCCEEDED, None, "mine:1")
         assert walk(process.jobs.records, job_id) == WALK
-        assert lines(process, job_id)[0] == f"runs as {job_id}-2"
         version = await process.store.resolve("mine@production")
         assert version.manifest.config["lineage"]["job"] == job_id
         cluster.state.check()
@@ -51,6 +50,7 @@ async def test_a_job_waits_in_a_queue_of_kueue(cluster):
         with cluster.state.lock:
             cluster.state.objects["jobs"][f"{job_id}-2"]["spec"]["suspend"] = False
         assert (await reached(process.jobs.records, job_id)).state is State.SUCCEEDED
+        assert lines(process, job_id)[0] == f"runs as {job_id}-2"
         assert sum("suspended" in each for each in lines(process, job_id)) == 1, "said once"
 
 

@@ -182,18 +182,18 @@ async def test_a_data_set_is_held_until_its_job_has_ended(platform, datasets, st
 
 async def test_a_paused_job_goes_on_where_it_was(platform, datasets, stub):
     dataset = await upload(datasets, {"book.txt": book()})
-    job = await create(stub, spec(dataset.dataset_id, "pretrain_lm", steps=250))
+    job = await create(stub, spec(dataset.dataset_id, "pretrain_lm", steps=1000))
     records = platform[2].jobs.records
     while (await reached(records, job.job_id, State.RUNNING)).step < 5:
         await asyncio.sleep(0.05)
     await stub.PauseJob(v1.PauseJobRequest(job_id=job.job_id))
     paused = await reached(records, job.job_id, State.PAUSED)
-    assert 5 <= paused.step < 250
+    assert 5 <= paused.step < 1000
     assert not paused.pause_requested
     resumed = (await stub.ResumeJob(v1.ResumeJobRequest(job_id=job.job_id))).job
     assert resumed.state != v1.JOB_STATE_PAUSED
     ended = await reached(records, job.job_id)
-    assert (ended.state, ended.step, ended.attempts) == (State.SUCCEEDED, 250, 2)
+    assert (ended.state, ended.step, ended.attempts) == (State.SUCCEEDED, 1000, 2)
 
 
 async def test_a_forecast_creates_nothing(datasets, stub):
