@@ -13,6 +13,7 @@ pytestmark = pytest.mark.filterwarnings(
 """What Pillow says on the way to a refusal."""
 
 
+@pytest.mark.filterwarnings("ignore:Tag data larger than file:UserWarning")  # Pillow, of a picture's tags
 @pytest.mark.parametrize("name", names())
 def test_what_is_kept_is_read_or_refused(name):
     found = target(name)
