@@ -8,12 +8,14 @@ from tests.fuzz import kept
 from tests.fuzz.known import names, target, tried
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:Corrupt EXIF data", "ignore:Truncated File Read", "ignore:Invalid APNG"
+    "ignore:Corrupt EXIF data",
+    "ignore:Truncated File Read",
+    "ignore:Invalid APNG",
+    "ignore:Tag data larger than file",
 )
 """What Pillow says on the way to a refusal."""
 
 
-@pytest.mark.filterwarnings("ignore:Tag data larger than file:UserWarning")  # Pillow, of a picture's tags
 @pytest.mark.parametrize("name", names())
 def test_what_is_kept_is_read_or_refused(name):
     found = target(name)
