@@ -34,19 +34,34 @@ class Shape:
 
 
 def _llama(end: int) -> Any:
-    from transformers import LlamaConfig
-
-    return LlamaConfig(
-        vocab_size=32_000,
+    return _llama_of(
+        end,
         hidden_size=288,
         intermediate_size=768,
         num_hidden_layers=6,
         num_attention_heads=6,
         num_key_value_heads=6,
-        max_position_embeddings=WINDOW,
         tie_word_embeddings=True,
-        bos_token_id=end,
-        eos_token_id=end,
+    )
+
+
+def _large_llama(end: int) -> Any:
+    """TinyLlama's sizes (Zhang et al. 2024)."""
+    return _llama_of(
+        end,
+        hidden_size=2048,
+        intermediate_size=5632,
+        num_hidden_layers=22,
+        num_attention_heads=32,
+        num_key_value_heads=4,
+    )
+
+
+def _llama_of(end: int, **sizes: Any) -> Any:
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=32_000, max_position_embeddings=WINDOW, bos_token_id=end, eos_token_id=end, **sizes
     )
 
 
@@ -54,23 +69,6 @@ def _gpt2(end: int) -> Any:
     from transformers import GPT2Config
 
     return GPT2Config(bos_token_id=end, eos_token_id=end)  # its defaults are the smallest GPT-2
-
-
-def _large_llama(end: int) -> Any:
-    """TinyLlama's sizes (Zhang et al. 2024)."""
-    from transformers import LlamaConfig
-
-    return LlamaConfig(
-        vocab_size=32_000,
-        hidden_size=2048,
-        intermediate_size=5632,
-        num_hidden_layers=22,
-        num_attention_heads=32,
-        num_key_value_heads=4,
-        max_position_embeddings=WINDOW,
-        bos_token_id=end,
-        eos_token_id=end,
-    )
 
 
 LLAMA = Shape("llama-15m", "Llama, 15 M weights", 32_000, _llama)
