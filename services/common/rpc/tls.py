@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import grpc
 
 from services.common.settings import SettingsError, setting
-from services.common.stamps import Stamp, stamp_of
+from services.common.stamps import Watched
 
 _logger = logging.getLogger("pequod.server.tls")
 
@@ -36,12 +36,13 @@ class TlsSettings:
 
 
 @dataclass(frozen=True)
-class _Files:
-    """One reading of the files, in PEM."""
+class _Held:
+    """One reading of the files, in PEM, and what they give."""
 
     certificate: bytes
     key: bytes
     client_ca: bytes | None
+    context: ssl.SSLContext
 
 
 class ServerTls:
@@ -50,73 +51,42 @@ class ServerTls:
     def __init__(self, settings: TlsSettings) -> None:
         """Raises SettingsError with a sentence where they cannot be used."""
         self._settings = settings
-        self._stamp = self._stamped()
+        files = (settings.certificate, settings.key, settings.client_ca)
         try:
-            self._files, self._context = self._load()
+            self._held = Watched(files, lambda: _read(settings), what="certificate", logger=_logger)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise SettingsError(f"TLS of this listener: {error}") from None
 
     def held(self, listener: str) -> Mapping[str, bytes]:
         """PEM that the next handshake goes by, under the settings' names. ``listener``: one of PREFIXES."""
-        self._look()
-        files, prefix = self._files, f"PEQUOD_{listener.upper()}_TLS"
-        found = {f"{prefix}_CERT": files.certificate}
-        if files.client_ca is not None:
-            found[f"{prefix}_CLIENT_CA"] = files.client_ca
+        held, prefix = self._held.newest(), f"PEQUOD_{listener.upper()}_TLS"
+        found = {f"{prefix}_CERT": held.certificate}
+        if held.client_ca is not None:
+            found[f"{prefix}_CLIENT_CA"] = held.client_ca
         return found
 
     def credentials(self) -> grpc.ServerCredentials:
         """For a gRPC port."""
-        told = [self._files]
+        told = self._held.newest()
 
         def fetch() -> grpc.ServerCertificateConfiguration | None:
-            self._look()
-            if told[0] is self._files:
-                return None
-            told[0] = self._files
-            return _configuration(self._files)
+            nonlocal told
+            before, told = told, self._held.newest()
+            return None if told is before else _configuration(told)
 
         # None says that nothing has changed; the stubs do not know that.
         fetcher: Any = fetch
-        return grpc.dynamic_ssl_server_credentials(
-            _configuration(self._files), fetcher, self._files.client_ca is not None
-        )
+        return grpc.dynamic_ssl_server_credentials(_configuration(told), fetcher, told.client_ca is not None)
 
     def context(self) -> ssl.SSLContext:
         """For an HTTP port. Every handshake begins with it and goes on with the newest."""
 
         def newest(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, context: Any) -> None:
-            self._look()
-            connection.context = self._context
+            connection.context = self._held.newest().context
 
         first = _context(self._settings)
         first.sni_callback = newest
         return first
-
-    def _look(self) -> None:
-        """Read the files again if they are others than before."""
-        stamp = self._stamped()
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
-        try:
-            self._files, self._context = self._load()
-            _logger.info("certificate read again", extra={"file": str(self._settings.certificate)})
-        except (OSError, ValueError) as error:
-            _logger.error("certificate not read again", extra={"error": str(error)})
-
-    def _load(self) -> tuple[_Files, ssl.SSLContext]:
-        certificate, key = _both(self._settings)
-        authorities = self._settings.client_ca
-        context = _context(self._settings)  # also finds out whether they fit together
-        files = _Files(
-            certificate.read_bytes(), key.read_bytes(), authorities.read_bytes() if authorities else None
-        )
-        return files, context
-
-    def _stamped(self) -> tuple[Stamp, ...]:
-        files = (self._settings.certificate, self._settings.key, self._settings.client_ca)
-        return tuple(stamp_of(path) for path in files)
 
 
 def server_tls(settings: TlsSettings) -> ServerTls | None:
@@ -142,6 +112,16 @@ def _both(settings: TlsSettings) -> tuple[Path, Path]:
     return settings.certificate, settings.key
 
 
+def _read(settings: TlsSettings) -> _Held:
+    """Raises OSError or ValueError where the files cannot be used."""
+    context = _context(settings)  # also finds out whether they fit together
+    certificate, key = _both(settings)
+    authorities = settings.client_ca
+    return _Held(
+        certificate.read_bytes(), key.read_bytes(), authorities.read_bytes() if authorities else None, context
+    )
+
+
 def _context(settings: TlsSettings) -> ssl.SSLContext:
     certificate, key = _both(settings)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -154,7 +134,7 @@ def _context(settings: TlsSettings) -> ssl.SSLContext:
     return context
 
 
-def _configuration(files: _Files) -> grpc.ServerCertificateConfiguration:
+def _configuration(held: _Held) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration(
-        [(files.key, files.certificate)], root_certificates=files.client_ca
+        [(held.key, held.certificate)], root_certificates=held.client_ca
     )
