@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 
 import grpc
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from gateway.routes.body import MAX_DEPTH, parse
 from gateway.routes.errors import HTTP_STATUS
 from gateway.settings import Policy
-from pequod.sampler.v1 import Completion, GenerateRequest, GenerateResponse, GenerateStreamResponse
+from pequod.sampler.v1 import GenerateRequest, GenerateStreamResponse
 from services.common.errors import Code, Reason, ServiceError, overloaded
 from services.common.rpc import status
 from tests.unit.gateway.fakes import (
@@ -22,18 +21,7 @@ from tests.unit.gateway.fakes import (
     backends,
     gateway,
 )
-
-
-async def answer(request, context):
-    """Generate: the prompt as the completion."""
-    prompt = GenerateRequest.FromString(request).prompt
-    return GenerateResponse(completions=[Completion(text=prompt)], seed=2**63).SerializeToString()
-
-
-async def spell(request, context):
-    """GenerateStream: the prompt, a letter a message."""
-    for letter in GenerateRequest.FromString(request).prompt:
-        await context.write(GenerateStreamResponse(text=letter).SerializeToString())
+from tests.unit.gateway.json_parts import answer, reason, spell, violated, works
 
 
 @pytest.fixture
@@ -54,19 +42,6 @@ def failing(error):
         await context.abort(status.grpc_code(rich.code), rich.message, status.trailing(rich))
 
     return behaviour
-
-
-def reason(reply):
-    return reply.json()["error"]["details"][0]["reason"]
-
-
-def violated(reply):
-    return reply.json()["error"]["details"][1]["fieldViolations"][0]["field"]
-
-
-async def works(door):
-    reply = await door.http.post(GENERATE, json={"prompt": "next"})
-    return reply.status_code == 200 and reply.json()["completions"][0]["text"] == "next"
 
 
 async def test_a_unary_call_is_protobuf_json(door):
@@ -315,35 +290,6 @@ async def test_the_gateways_own_page_may(door):
         assert (await door.http.post(GENERATE, content=b"{}", headers={"origin": origin})).status_code == 415
 
 
-@pytest.mark.parametrize("headers", [{"x-timeout-seconds": "0.2"}, {"grpc-timeout": "200m"}])
-async def test_a_callers_time_limit_holds(door, backend, headers):
-    cancelled = asyncio.Event()
-
-    async def sleep(request, context):
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-
-    backend.on(GENERATE, sleep)
-    reply = await door.http.post(GENERATE, json={}, headers=headers)
-    assert reply.status_code == 504
-    assert reason(reply) == Reason.DEADLINE
-    await asyncio.wait_for(cancelled.wait(), 10)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("x-timeout-seconds", v) for v in ("soon", "0", "-1", "nan", "inf")]
-    + [("grpc-timeout", v) for v in ("5", "5x", "1.5S", "123456789S", "")],
-)
-async def test_a_time_limit_that_is_none_is_refused(door, name, value):
-    reply = await door.http.post(GENERATE, json={}, headers={name: value})
-    assert reply.status_code == 400
-    assert violated(reply) == name
-
-
 async def test_trace_context_goes_onward_and_other_headers_do_not(door, backend):
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     headers = {"traceparent": trace, "x-request-id": "abc", "x-pequod-caller": "forged/x", "cookie": "a=b"}
@@ -358,55 +304,6 @@ async def test_trace_context_goes_onward_and_other_headers_do_not(door, backend)
 async def test_a_forged_request_id_is_replaced(door):
     reply = await door.http.post(GENERATE, json={}, headers={"x-request-id": "a b;c"})
     assert reply.headers["x-request-id"] != "a b;c"
-
-
-@pytest.mark.parametrize("path", [GENERATE, GENERATE_STREAM])
-async def test_a_caller_that_vanishes_ends_the_backends_work(door, backend, path):
-    started, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def work(request, context):
-        started.set()
-        try:
-            while True:
-                if path == GENERATE_STREAM:
-                    await context.write(GenerateStreamResponse(text="x").SerializeToString())
-                await asyncio.sleep(0.01)
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-
-    backend.on(path, work)
-    _, writer = await asyncio.open_connection(*door.base.removeprefix("http://").split(":"))
-    writer.write(f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{{}}".encode())
-    await asyncio.wait_for(started.wait(), 10)
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    writer.close()
-    await asyncio.wait_for(cancelled.wait(), 10)
-    backend.on(GENERATE, answer)
-    assert await works(door)
-
-
-async def test_a_stalled_reader_holds_the_backend_back(door, backend):
-    written = 0
-
-    async def flood(request, context):
-        nonlocal written
-        message = GenerateStreamResponse(text="x" * 65536).SerializeToString()
-        for _ in range(2000):
-            await context.write(message)
-            written += 1
-
-    backend.on(GENERATE_STREAM, flood)
-    _, writer = await asyncio.open_connection(*door.base.removeprefix("http://").split(":"), limit=1024)
-    writer.write(
-        f"POST {GENERATE_STREAM} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{{}}".encode()
-    )
-    seen = -1
-    while written == 0 or seen != written:
-        seen = written
-        await asyncio.sleep(0.3)
-    assert written < 2000
-    writer.transport.abort()
 
 
 async def test_a_bug_says_only_its_id(door, monkeypatch, caplog):

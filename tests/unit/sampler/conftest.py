@@ -1,4 +1,4 @@
-"""Tiny language models and engines over them, made once."""
+"""Tiny language models, engines over them, made once, and a service that serves them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from pequod.sampler import v1
+from services.common.metrics import Metrics
 from services.common.store.derived import derive
+from services.common.store.settings import StoreSettings
+from services.sampler.__main__ import SamplerProcess
+from services.sampler.settings import SamplerSettings
 from services.sampler.transformer import loading
 from services.sampler.transformer.onnx.opening import Placement
 from tests.shared import made_once
+from tests.unit.sampler import adapters as lora
 from tests.unit.sampler import language_models as tiny
+from tests.unit.serving import serving
 
 
 class Named:
@@ -48,3 +55,43 @@ def engine_of(directory, kept):
         return loading.load(Named, directory(kind), build_once, placement, loading.Budget(**budget))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def hub(directory, tmp_path_factory):
+    """Directories of a model with a chat template, and of adapters, for the tests of a file."""
+    root = tmp_path_factory.mktemp("hub")
+    plain = directory("llama")
+    tiny.write("llama", root / "chat", chat=True)
+    lora.write(plain, root / "poet", 1, ["q_proj", "down_proj"])
+    lora.write(plain, root / "pirate", 2, ["up_proj", "lm_head"])
+    lora.write(directory("gpt2"), root / "foreign", 3, ["c_attn"])
+    lora.write(plain, root / "wide", 4, ["q_proj"], r=64)
+    return root
+
+
+@pytest.fixture
+async def service(hub, directory, kept, tmp_path):
+    """A stub on a running service, and its metrics."""
+    metrics = Metrics("sampler")
+    plain = directory("llama")
+    stores = StoreSettings(
+        shipped=tmp_path,
+        user=str(tmp_path / "user"),
+        cache=kept,
+        load_wait=120,
+        file_roots=(hub, plain.parent),
+    )
+    settings = SamplerSettings(default_model=f"file:{plain}", preload=(), slots=4, cache_bytes=2**20)
+    async with serving(SamplerProcess(settings, stores, metrics), metrics) as channel:
+        yield channel, metrics
+
+
+@pytest.fixture
+def channel(service):
+    return service[0]
+
+
+@pytest.fixture
+def sampler(channel):
+    return v1.SamplerServiceStub(channel)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import re
 
 import grpc
 import pytest
@@ -14,59 +13,11 @@ from safetensors.torch import load_file, save_file
 from pequod.common.v1 import TokenIds
 from pequod.model import v1 as model_v1
 from pequod.sampler import v1
-from services.common.metrics import Metrics
-from services.common.store.settings import StoreSettings
-from services.sampler.__main__ import SamplerProcess
-from services.sampler.settings import SamplerSettings
-from tests.unit.sampler import adapters as lora
 from tests.unit.sampler import language_models as tiny
-from tests.unit.serving import refused, serving
+from tests.unit.sampler.asking import generate
+from tests.unit.serving import refused
 
 GREEDY = v1.Sampling(temperature=0.0)
-
-
-@pytest.fixture(scope="module")
-def hub(directory, tmp_path_factory):
-    """Directories of a model with a chat template, and of adapters, shared by all tests of this file."""
-    root = tmp_path_factory.mktemp("hub")
-    plain = directory("llama")
-    tiny.write("llama", root / "chat", chat=True)
-    lora.write(plain, root / "poet", 1, ["q_proj", "down_proj"])
-    lora.write(plain, root / "pirate", 2, ["up_proj", "lm_head"])
-    lora.write(directory("gpt2"), root / "foreign", 3, ["c_attn"])
-    lora.write(plain, root / "wide", 4, ["q_proj"], r=64)
-    return root
-
-
-@pytest.fixture
-async def service(hub, directory, kept, tmp_path):
-    """A stub on a running service, and its metrics."""
-    metrics = Metrics("sampler")
-    plain = directory("llama")
-    stores = StoreSettings(
-        shipped=tmp_path,
-        user=str(tmp_path / "user"),
-        cache=kept,
-        load_wait=120,
-        file_roots=(hub, plain.parent),
-    )
-    settings = SamplerSettings(default_model=f"file:{plain}", preload=(), slots=4, cache_bytes=2**20)
-    async with serving(SamplerProcess(settings, stores, metrics), metrics) as channel:
-        yield channel, metrics
-
-
-@pytest.fixture
-def channel(service):
-    return service[0]
-
-
-@pytest.fixture
-def sampler(channel):
-    return v1.SamplerServiceStub(channel)
-
-
-def generate(**fields) -> v1.GenerateRequest:
-    return v1.GenerateRequest(**({"prompt": "Call me Ishmael."} | fields))
 
 
 async def test_text_is_the_same_whole_and_streamed(sampler):
@@ -360,70 +311,3 @@ async def test_who_leaves_frees_the_slot_at_once(service, sampler):
             await asyncio.sleep(0.01)
     used = metrics.kv_cache_used_ratio.labels(reply.usage.model)._value.get()
     assert math.isclose(used, 0.0)
-
-
-PERSON = json.dumps(
-    {
-        "type": "object",
-        "properties": {
-            "name": {"type": "string", "maxLength": 8},
-            "age": {"type": "integer", "minimum": 0, "maximum": 120},
-        },
-        "required": ["name", "age"],
-        "additionalProperties": False,
-    }
-)
-
-
-def drawn(form: v1.StructuredOutput, seed: int, **fields) -> v1.GenerateRequest:
-    sampling = v1.Sampling(temperature=1.0, seed=seed)
-    return generate(structured=form, sampling=sampling, stopping=v1.Stopping(max_tokens=120), **fields)
-
-
-@pytest.mark.parametrize("seed", range(4))
-async def test_text_has_the_form_that_was_asked_for(sampler, seed):
-    forms = [
-        v1.StructuredOutput(json_schema=PERSON),
-        v1.StructuredOutput(regex=r"[A-Z][a-z]{2,5} \d{3}"),
-        v1.StructuredOutput(grammar='start: "yes" | "no" "!"+'),
-    ]
-    calls = [sampler.Generate(drawn(form, seed)) for form in forms]
-    replies = await asyncio.gather(*calls, sampler.Generate(generate()))
-    person, word, answer = (reply.completions[0] for reply in replies[:3])
-    described = json.loads(person.text)
-    assert set(described) == {"name", "age"}
-    assert person.text == json.dumps(described, separators=(",", ":"), ensure_ascii=False)
-    assert len(described["name"]) <= 8
-    assert 0 <= described["age"] <= 120
-    assert re.fullmatch(r"[A-Z][a-z]{2,5} \d{3}", word.text)
-    assert re.fullmatch(r"yes|no!+", answer.text)
-    assert person.finish_reason == v1.FINISH_REASON_STOP
-    alone = await sampler.Generate(drawn(forms[0], seed))
-    assert alone.completions[0].text == person.text
-
-
-@pytest.mark.parametrize(
-    ("form", "field"),
-    [
-        (v1.StructuredOutput(json_schema="{"), "structured.json_schema"),
-        (v1.StructuredOutput(json_schema='{"type": "poem"}'), "structured.json_schema"),
-        (
-            v1.StructuredOutput(json_schema='{"type":"integer","minimum":5,"maximum":3}'),
-            "structured.json_schema",
-        ),
-        (v1.StructuredOutput(regex="(a"), "structured.regex"),
-        (v1.StructuredOutput(grammar="start: missing"), "structured.grammar"),
-        (v1.StructuredOutput(grammar=""), "structured.grammar"),
-        (v1.StructuredOutput(regex="a" * 70_000), "structured.regex"),
-    ],
-)
-async def test_forms_that_cannot_be(sampler, form, field):
-    code, message, named = await refused(sampler.Generate(generate(structured=form)))
-    assert (code, named) == (grpc.StatusCode.INVALID_ARGUMENT, field), message
-
-
-async def test_a_form_cut_by_the_limit_says_so(sampler):
-    request = drawn(v1.StructuredOutput(regex="a{50}"), 1)
-    request.stopping.max_tokens = 10
-    reply = await sampler.Generate(request)
-    assert reply.completions[0].finish_reason == v1.FINISH_REASON_LENGTH
