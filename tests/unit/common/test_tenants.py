@@ -11,7 +11,7 @@ from services.common.errors import Code, Reason
 from services.common.metrics import Metrics
 from services.common.residency import ModelManager
 from tests.unit.common.store_parts import disk_store, publish, refused, ship
-from tests.unit.common.test_residency import ToyLoader
+from tests.unit.common.toys import ToyLoader
 
 
 @pytest.fixture
