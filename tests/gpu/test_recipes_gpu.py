@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from services.finetune.recipes import dreambooth, pretrain_diffusion, pretrain_lm, train_gan, train_upscaler
 from services.finetune.recipes.language_tuning import recipe
 from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
-from services.finetune.recipes.resumable import Pace, Resumable
 from services.finetune.recipes.version import Corpus
+from tests.stopping import stopped_after
 from tests.unit.recipes import (
     test_dreambooth,
     test_gan_recipe,
@@ -121,17 +121,9 @@ def test_a_recipe_learns_on_cuda_what_it_learns_on_the_cpu(name, peeps, tmp_path
     assert cuda == pytest.approx(cpu, rel=SPREAD)
 
 
-def test_what_was_begun_on_a_gpu_goes_on_without_one(peeps, tmp_path, monkeypatch):
-    run = Resumable.run
-
-    def stopped(self, pace, learn, look):
-        run(self, Pace(10, pace.look_every, 0.0), learn, look)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Resumable, "run", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            gan("cuda", tmp_path, peeps)
+def test_what_was_begun_on_a_gpu_goes_on_without_one(peeps, tmp_path):
+    with stopped_after(10):
+        gan("cuda", tmp_path, peeps)
     before = torch.cuda.memory_allocated()
     assert np.isfinite(gan("cpu", tmp_path, peeps))
     assert torch.cuda.memory_allocated() <= before

@@ -20,7 +20,7 @@ from services.finetune.recipes import pretrain_clip
 from services.finetune.recipes.diffusion.levelled import Ladder, PerLevel, Told, places
 from services.finetune.recipes.diffusion.noising import cosine_levels
 from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
-from services.finetune.recipes.resumable import Pace, Resumable
+from tests.stopping import stopped_after
 
 CPU = torch.device("cpu")
 SIZES = Config(size=8, widths=(32, 32), blocks=1, attends=(False, True), text_width=32)
@@ -126,18 +126,10 @@ def test_both_learn_and_are_compared(peeps, tmp_path, capsys):
         assert (tmp_path / f"work/{form}.png").stat().st_size > 100
 
 
-def test_what_was_stopped_goes_on_to_the_same_networks(peeps, tmp_path, monkeypatch):
+def test_what_was_stopped_goes_on_to_the_same_networks(peeps, tmp_path):
     whole = recipe.train(peeps, peeps, "per-level", tmp_path / "whole", OPTIONS)
-    run = Resumable.run
-
-    def short(self, pace, learn, look):
-        run(self, Pace(4, pace.look_every, 0.0), learn, look)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Resumable, "run", short)
-        with pytest.raises(KeyboardInterrupt):
-            recipe.train(peeps, peeps, "per-level", tmp_path / "parts", OPTIONS)
+    with stopped_after(4):
+        recipe.train(peeps, peeps, "per-level", tmp_path / "parts", OPTIONS)
     resumed = recipe.train(peeps, peeps, "per-level", tmp_path / "parts", OPTIONS)
     assert resumed.losses == whole.losses
     assert torch.equal(resumed.pictures, whole.pictures)

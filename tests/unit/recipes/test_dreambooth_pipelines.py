@@ -17,8 +17,8 @@ from services.finetune.recipes import dreambooth
 from services.finetune.recipes.base import open_base
 from services.finetune.recipes.choices.dreambooth import Options
 from services.finetune.recipes.personal.models.opening import open_tunable
-from services.finetune.recipes.resumable import Pace, Resumable
 from services.finetune.recipes.watching import Alone
+from tests.stopping import stopped_after
 from tests.unit.diffusion.pipelines import tiny
 from tests.unit.recipes.tiny_unet import drawn
 
@@ -119,19 +119,11 @@ def test_the_whole_network_becomes_a_directory(kind, folder_of, photos, tmp_path
 
 
 @pytest.mark.parametrize("kind", ["stable", "flux"])
-def test_what_was_stopped_goes_on_to_the_same_weights(kind, folder_of, photos, tmp_path, monkeypatch):
+def test_what_was_stopped_goes_on_to_the_same_weights(kind, folder_of, photos, tmp_path):
     options = options_for(kind, average=0.5)
     _, whole = tuned(folder_of(kind), photos, tmp_path / "whole", options)
-    run = Resumable.run
-
-    def short(self, pace, learn, look):
-        run(self, Pace(3, pace.look_every, 0.0), learn, look)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Resumable, "run", short)
-        with pytest.raises(KeyboardInterrupt):
-            tuned(folder_of(kind), photos, tmp_path / "parts", options)
+    with stopped_after(3):
+        tuned(folder_of(kind), photos, tmp_path / "parts", options)
     _, parts = tuned(folder_of(kind), photos, tmp_path / "parts", options)
     one, other = (load_file(each / "pytorch_lora_weights.safetensors") for each in (whole, parts))
     assert one.keys() == other.keys()

@@ -17,8 +17,8 @@ from services.finetune.recipes.peeps.attributed import Attributed
 from services.finetune.recipes.peeps.attributes import Avatar
 from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
 from services.finetune.recipes.peeps.vector import ATTRIBUTES, VOCABULARY, vector, vectors
-from services.finetune.recipes.resumable import Pace, Resumable
 from services.gan.families.stylegan import Config, Discriminator, Generator
+from tests.stopping import stopped_after
 
 TINY = Config.of(16, attributes=len(VOCABULARY), finest=8, most=16)
 OPTIONS = train_gan.Options(
@@ -68,19 +68,11 @@ SHORT = (losses.NON_SATURATING, losses.WGAN_GP)
     "loss",
     [pytest.param(each, marks=() if each in SHORT else pytest.mark.slow) for each in losses.LOSSES],
 )
-def test_what_was_stopped_goes_on_to_the_same_weights(loss, peeps, tmp_path, monkeypatch):
+def test_what_was_stopped_goes_on_to_the_same_weights(loss, peeps, tmp_path):
     options = replace(OPTIONS, loss=loss)
     _, whole = trained(peeps, tmp_path / "whole", options)
-    run = Resumable.run
-
-    def stopped(self, pace, learn, look):
-        run(self, Pace(3, pace.look_every, 0.0), learn, look)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Resumable, "run", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            trained(peeps, tmp_path / "parts", options)
+    with stopped_after(3):
+        trained(peeps, tmp_path / "parts", options)
     _, parts = trained(peeps, tmp_path / "parts", options)
     for name in ("generator.safetensors", "discriminator.safetensors"):
         expected, found = load_file(whole / name), load_file(parts / name)

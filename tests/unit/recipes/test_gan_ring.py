@@ -13,7 +13,7 @@ from services.finetune.recipes.gan import losses, ring
 from services.finetune.recipes.gan.pitfalls.detectors import COLLAPSE, VANISHING
 from services.finetune.recipes.gan.pitfalls.events import What
 from services.finetune.recipes.gan.pitfalls.watch import OFF
-from services.finetune.recipes.resumable import Pace, Resumable
+from tests.stopping import stopped_after
 
 pytestmark = pytest.mark.timeout(600)  # some ten seconds on an idle core
 SHORT = 400
@@ -64,19 +64,6 @@ def test_counters_bring_a_run_back_to_all_modes(preset, pitfall, first, steps, t
     assert outcome.covered == 8
 
 
-def stopped_at(step, work, options, monkeypatch):
-    run = Resumable.run
-
-    def stopped(self, pace, learn, look):
-        run(self, Pace(step, pace.look_every, 0.0), learn, look)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Resumable, "run", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            gan_ring.train(work, options)
-
-
 @pytest.mark.parametrize(
     ("preset", "step"), [("vanishing", 47), pytest.param("collapse", 83, marks=pytest.mark.slow)]
 )
@@ -88,7 +75,8 @@ def test_what_was_stopped_in_the_midst_of_an_alarm_goes_on_to_the_same_weights(
     whole = gan_ring.train(tmp_path / "whole", options)
     assert [each.step < step for each in whole.events][:2] == [True, True]
     assert whole.events[-1].step > step
-    stopped_at(step, tmp_path / "parts", options, monkeypatch)
+    with stopped_after(step):
+        gan_ring.train(tmp_path / "parts", options)
     parts = gan_ring.train(tmp_path / "parts", options)
     np.testing.assert_array_equal(parts.made, whole.made)
     assert parts.events == whole.events

@@ -17,7 +17,7 @@ from services.finetune.recipes.gan.pitfalls.detectors import COLLAPSE, VANISHING
 from services.finetune.recipes.gan.training import Training
 from services.finetune.recipes.options import lasting
 from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
-from services.finetune.recipes.resumable import Pace, Resumable
+from tests.stopping import stopped_after
 
 pytestmark = pytest.mark.timeout(600)  # half a minute on an idle core
 ROOT = Path(__file__).parents[3]
@@ -116,19 +116,6 @@ def test_a_run_without_alarms_is_the_same_unwatched(peeps, tmp_path):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def stopped(peeps, home, options, monkeypatch, step):
-    whole = Resumable.run
-    with monkeypatch.context() as patched:
-
-        def part(self, pace, learn, look):
-            whole(self, Pace(step, pace.look_every, 0.0), learn, look)
-            raise KeyboardInterrupt
-
-        patched.setattr(Resumable, "run", part)
-        with pytest.raises(KeyboardInterrupt):
-            Run(peeps, home, **vars(options))
-
-
 def test_a_roll_back_is_the_same_after_a_stop(peeps, tmp_path, monkeypatch):
     """Stopped between the alarm's looks; the state to go back to is that of the checkpoint."""
     monkeypatch.setattr(Collapse, "signs", lambda *_: ["spread"])
@@ -136,7 +123,8 @@ def test_a_roll_back_is_the_same_after_a_stop(peeps, tmp_path, monkeypatch):
     options = replace(TINY, r1=1.0, steps=16, watch_every=2, grace=0)  # no other counter would change a thing
     whole = Run(peeps, tmp_path / "whole", **vars(options))
     assert [(each["step"], each["action"]) for each in whole.of("action")] == [(6, "roll_back")]
-    stopped(peeps, tmp_path / "parts", options, monkeypatch, 5)
+    with stopped_after(5):
+        Run(peeps, tmp_path / "parts", **vars(options))
     parts = Run(peeps, tmp_path / "parts", **vars(options))
     assert parts.events == whole.events
     for name in ("generator.safetensors", "discriminator.safetensors"):
@@ -146,7 +134,8 @@ def test_a_roll_back_is_the_same_after_a_stop(peeps, tmp_path, monkeypatch):
 
 def test_a_checkpoint_from_before_there_was_a_watch_goes_on(peeps, tmp_path, monkeypatch):
     options = train_gan.Options(size=16, finest=8, most=8, steps=6, batch=8, look_every=3, device="cpu")
-    stopped(peeps, tmp_path, options, monkeypatch, 3)
+    with stopped_after(3):
+        Run(peeps, tmp_path, **vars(options))
     file = tmp_path / "work/checkpoint.pt"
     saved = torch.load(file)
     del saved["watch"]
@@ -158,7 +147,8 @@ def test_a_checkpoint_from_before_there_was_a_watch_goes_on(peeps, tmp_path, mon
 
 
 def test_a_checkpoint_of_other_options_is_refused(peeps, tmp_path, monkeypatch):
-    stopped(peeps, tmp_path, TINY, monkeypatch, 3)
+    with stopped_after(3):
+        Run(peeps, tmp_path, **vars(TINY))
     with pytest.raises(ValueError, match="made with other options"):
         Run(peeps, tmp_path, **vars(replace(TINY, gp=3.0)))
 

@@ -20,7 +20,8 @@ from services.finetune.recipes import (
 )
 from services.finetune.recipes.peeps import words
 from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps
-from services.finetune.recipes.resumable import Pace, Resumable, cosine
+from services.finetune.recipes.resumable import cosine
+from tests.stopping import stopped_after
 
 CLIP = pretrain_clip.Options(width=32, text_layers=1, image_layers=1, dimensions=16, steps=4, batch=8)
 
@@ -39,17 +40,6 @@ def clip(peeps, tmp_path_factory):
     out = home / "store/peeps-clip/1"
     manifest = pretrain_clip.train(peeps, peeps, home / "work", out, CLIP)
     return out, manifest
-
-
-def stopped_after(steps, monkeypatch):
-    """Make the next training end after so many steps, as if it was stopped there."""
-    run = Resumable.run
-
-    def short(self, pace, learn, look):
-        run(self, Pace(min(pace.steps, steps), pace.look_every, 0.0), learn, look)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Resumable, "run", short)
 
 
 def test_a_text_image_embedder_is_a_directory_of_transformers(clip):
@@ -81,12 +71,10 @@ def test_a_text_is_read_at_its_end(clip, peeps):
     assert not torch.equal(read.pooler_output[0], read.pooler_output[1])
 
 
-def test_what_was_stopped_goes_on_to_the_same_weights(clip, peeps, tmp_path, monkeypatch):
+def test_what_was_stopped_goes_on_to_the_same_weights(clip, peeps, tmp_path):
     out, _ = clip
-    with monkeypatch.context() as patched:
-        stopped_after(2, patched)
-        with pytest.raises(KeyboardInterrupt):
-            pretrain_clip.train(peeps, peeps, tmp_path / "work", tmp_path / "store/peeps-clip/1", CLIP)
+    with stopped_after(2):
+        pretrain_clip.train(peeps, peeps, tmp_path / "work", tmp_path / "store/peeps-clip/1", CLIP)
     pretrain_clip.train(peeps, peeps, tmp_path / "work", tmp_path / "store/peeps-clip/1", CLIP)
     whole, resumed = (
         load_file(each / "model.safetensors") for each in (out, tmp_path / "store/peeps-clip/1")

@@ -16,7 +16,7 @@ from services.finetune.recipes.judge.vocabulary import NONE, WORDS, labels
 from services.finetune.recipes.peeps.attributes import Avatar
 from services.finetune.recipes.peeps.dataset import HELD_OUT_FOLDER, Peeps, avatars
 from services.finetune.recipes.peeps.pictures import pictures
-from services.finetune.recipes.resumable import Pace, Resumable
+from tests.stopping import stopped_after
 
 OPTIONS = train_judge.Options(steps=30, batch=16, warm_up=5, kept_back=40, look_every=10)
 
@@ -74,18 +74,10 @@ def test_what_is_measured_is_what_the_shipped_judge_says(made, peeps):
     assert right == pytest.approx(measured, abs=0.02)
 
 
-def test_what_was_stopped_goes_on_to_the_same_weights(made, peeps, tmp_path, monkeypatch):
-    run = Resumable.run
-
-    def short(self, pace, learn, look):
-        run(self, Pace(12, pace.look_every, 0.0), learn, look)
-        raise KeyboardInterrupt
-
+def test_what_was_stopped_goes_on_to_the_same_weights(made, peeps, tmp_path):
     out = tmp_path / "store/peeps-judge/1"
-    with monkeypatch.context() as patched:
-        patched.setattr(Resumable, "run", short)
-        with pytest.raises(KeyboardInterrupt):
-            train_judge.train(peeps, peeps, tmp_path / "work", out, OPTIONS)
+    with stopped_after(12):
+        train_judge.train(peeps, peeps, tmp_path / "work", out, OPTIONS)
     train_judge.train(peeps, peeps, tmp_path / "work", out, OPTIONS)
     whole, resumed = (load_file(each / "judge.safetensors") for each in (made[0], out))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
