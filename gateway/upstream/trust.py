@@ -37,7 +37,11 @@ class BackendTrust:
         files = (settings.authorities, settings.certificate, settings.key)
         try:
             self._held = Watched(
-                files, lambda: _read(*files), what="certificate for services", logger=_logger
+                files,
+                lambda: _read(*files),
+                told="certificate for services read again",
+                refused="certificate for services not read again",
+                logger=_logger,
             )
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise SettingsError(f"TLS to services: {error}") from None

@@ -28,13 +28,20 @@ class Watched(Generic[T]):
     through a renewal, leave in force what was said before."""
 
     def __init__(
-        self, files: Sequence[Path | None], read: Callable[[], T], *, what: str, logger: logging.Logger
+        self,
+        files: Sequence[Path | None],
+        read: Callable[[], T],
+        *,
+        told: str,
+        refused: str,
+        logger: logging.Logger,
     ) -> None:
         """Reads them: raises what ``read`` does, OSError or ValueError, where they cannot be used.
 
-        ``what``: a word for them in the log.
+        ``told``, ``refused``: messages of the log when they were, or could not be, read again.
         """
-        self._files, self._read, self._what, self._logger = files, read, what, logger
+        self._files, self._read, self._logger = files, read, logger
+        self._told, self._refused = told, refused
         self._stamps = self._stamped()  # before they are read: what changes meanwhile is read once more
         self._said = read()
 
@@ -50,10 +57,10 @@ class Watched(Generic[T]):
         try:
             self._said = self._read()
         except (OSError, ValueError) as error:
-            self._logger.error(f"{self._what} not read again", extra={"error": str(error)})
+            self._logger.error(self._refused, extra={"error": str(error)})
             return
         named = [str(file) for file in self._files if file is not None]
-        self._logger.info(f"{self._what} read again", extra={"files": named})
+        self._logger.info(self._told, extra={"files": named})
 
     def _stamped(self) -> list[Stamp]:
         return [stamp_of(file) for file in self._files]

@@ -1,7 +1,7 @@
 """The short forms of all that may befall a cluster: each run keeps its rules; times are shown only.
 
-Those of SLOW take minutes for what other tests prove of single processes: kills in ``tests/e2e/test_up.py``
-and ``test_training_jobs.py``; a database or a store that is away, damaged files, a full disk, cancels of jobs
+Those of SLOW take minutes for what other tests prove of single processes: kills in ``tests/e2e/test_up.py``;
+frozen processes, a database or a store that is away, damaged files, a full disk, cancels of jobs
 and their limits, clocks that disagree in ``tests/unit``.
 """
 
@@ -18,7 +18,16 @@ from tests.distributed.runs.table import RUNS
 from tests.unit import postgres
 
 pytestmark = pytest.mark.timeout(900)
-SLOW = {"clock-jump", "kills", "database-away", "full-disk", "job-ends", "slow-network", "store-away"}
+SLOW = {
+    "clock-jump",
+    "kills",
+    "database-away",
+    "frozen",
+    "full-disk",
+    "job-ends",
+    "slow-network",
+    "store-away",
+}
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def test_bodies_allow_null_and_nothing_unknown(document):
 @pytest.mark.parametrize(
     ("phases", "examples"),
     [
-        ("fuzzing", 8),
+        ("fuzzing", 4),
         pytest.param("examples,coverage,fuzzing,stateful", 20, marks=pytest.mark.slow),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 
 from tests.clients.environment import programs
 from tests.clients.page import KEYED, LONG_VISITS, VISITS
-from tests.e2e.conftest import started
+from tests.e2e.conftest import QUIET, started
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(600)
@@ -53,7 +53,7 @@ def test_visit(name, visit, visited):
 
 def test_keys(visit, tmp_path):
     """What the page says to whoever has no key, the wrong one, or one that is used up."""
-    with started(tmp_path) as platform:
+    with started(tmp_path, **QUIET) as platform:
         keys = [
             _key(platform, *options)
             for options in (("full",), ("texts", "--group", "text"), ("few", "--requests", "1"))

@@ -127,6 +127,7 @@ def test_an_adapter_of_pictures_is_promoted_while_it_is_used(shop):
         moved_to_and_fro(client, load, job_id, "sks", checkpoints, lambda version: paint(f"sks:{version}"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_an_adapter_of_a_language_model_is_promoted_while_it_is_used(shop):
     (shop.folder / "books").mkdir()

@@ -53,7 +53,13 @@ class ServerTls:
         self._settings = settings
         files = (settings.certificate, settings.key, settings.client_ca)
         try:
-            self._held = Watched(files, lambda: _read(settings), what="certificate", logger=_logger)
+            self._held = Watched(
+                files,
+                lambda: _read(settings),
+                told="certificate read again",
+                refused="certificate not read again",
+                logger=_logger,
+            )
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise SettingsError(f"TLS of this listener: {error}") from None
 

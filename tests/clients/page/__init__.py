@@ -9,14 +9,13 @@ VISITS = (
     "inside",
     "images",
     "faces",
-    "learning",
     "status",
     "manners",
     "refusals",
     "narrow",
 )
 """Each is a file here with a function of the same name."""
-LONG_VISITS = ("talking",)
+LONG_VISITS = ("learning", "talking")
 """More of them, which take minutes."""
 KEYED = "keyed"
 """One more, to a platform that asks for keys."""

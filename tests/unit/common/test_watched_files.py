@@ -24,7 +24,13 @@ def watched(number, reads=None):
             reads.append(1)
         return [int(number.read_text())]
 
-    return Watched((number, None), read, what="number", logger=logging.getLogger("test"))
+    return Watched(
+        (number, None),
+        read,
+        told="number read again",
+        refused="number not read again",
+        logger=logging.getLogger("test"),
+    )
 
 
 def replace(number, text):

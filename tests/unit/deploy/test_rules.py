@@ -63,8 +63,11 @@ def with_constants(case, runbook):
     return tests
 
 
-@pytest.mark.parametrize("runbook", ["", "https://wiki.example/runbook"])
-@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("case", "runbook"),
+    [*((case, "") for case in CASES), (CASES[0], "https://wiki.example/runbook")],
+    ids=lambda each: getattr(each, "stem", each or "the project's"),
+)
 def test_alerts_ring_when_they_should_and_only_then(case, runbook, tmp_path):
     (tmp_path / case.name).write_text(yaml.safe_dump(with_constants(case, runbook)))
     promtool("test", "rules", case.name, cwd=tmp_path)

@@ -24,7 +24,7 @@ from services.diffusion.onnx.denoiser import OnnxDenoiser
 from services.diffusion.profile import Profile, measured
 
 RANKS, TOKENS = 8, 6
-CONFIG = Config(size=8, widths=(32, 32), blocks=1, attends=(False, True), text_width=32)
+CONFIG = Config(size=8, widths=(32,), blocks=1, attends=(True,), text_width=32)
 TOLERANCE = 2e-5
 
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from tests.unit.gan.gan_models import gan_service, publish_clip, publish_gan
+from tests.unit.gan.gan_models import gan_service, home_of
 
 
 @pytest.fixture(scope="session")
 def gan_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home for ``gan_service``: tiny-gan with all companions, plain (a DCGAN) and bare without any."""
-    home = tmp_path_factory.mktemp("gan")
-    publish_gan(home / "user")
-    publish_gan(home / "user", "plain", family="dcgan", companions=False)
-    publish_gan(home / "user", "bare", companions=False, seed=1, scores=False)
-    publish_clip(home / "user")
-    return home
+    return shutil.copytree(home_of(tmp_path_factory), tmp_path_factory.mktemp("gan"), dirs_exist_ok=True)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -129,11 +129,12 @@ def home_of(factory: pytest.TempPathFactory) -> Path:
 
 
 def write_home(home: Path) -> None:
-    """tiny-gan with all companions and plain, a DCGAN; all that serving them needs."""
+    """tiny-gan with all companions, plain, a DCGAN, and bare without any; all that serving them needs."""
     publish_gan(home / "user")
     publish_gan(home / "user", "plain", family="dcgan", companions=False)
+    publish_gan(home / "user", "bare", companions=False, seed=1, scores=False)
     publish_clip(home / "user")
-    asyncio.run(_loaded(home, "tiny-gan", "plain"))
+    asyncio.run(_loaded(home, "tiny-gan", "plain", "bare"))
 
 
 async def _loaded(home: Path, *names: str) -> None:

@@ -92,7 +92,7 @@ async def client(sampler, known, chance: random.Random, until: float, counts: di
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seconds", [12, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [6, pytest.param(60, marks=pytest.mark.slow)])
 async def test_two_hundred_clients_for_a_while(service, seconds):
     sampler, metrics = service
     chance = random.Random(8)

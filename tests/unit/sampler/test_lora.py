@@ -72,7 +72,7 @@ def test_8_bit_weights_take_exact_deltas(engine_of, folder_of):
     assert np.abs(logits - expected).mean() < 0.1 * expected.std()
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp32"])
+@pytest.mark.parametrize("precision", ["int8", pytest.param("fp32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_the_same_text_alone_and_in_any_company(kind, precision, engine_of, folder_of):
     """Requests with three adapters and without one, at random times, in an engine with two places."""

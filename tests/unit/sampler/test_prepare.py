@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from services.common.store import Kind, ModelStore
 from services.finetune.recipes.version import Corpus, publish
 from tests.unit.sampler import language_models as tiny
@@ -31,6 +33,7 @@ def prepare(models: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_a_prepared_model_is_served_without_torch(tmp_path):
     models = tmp_path / "models"
     folder = tiny.write("llama", models / "tiny" / "1")

@@ -16,8 +16,8 @@ from tests.unit.sampler import language_models as tiny
 from tests.unit.sampler.engine_runs import greedy, prompt, random_plan, run
 
 KINDS = (
-    *("llama", "qwen3", "gpt2"),
-    *(pytest.param(each, marks=pytest.mark.slow) for each in ("llama3", "mistral", "qwen2")),
+    *("llama", "gpt2"),
+    *(pytest.param(each, marks=pytest.mark.slow) for each in ("llama3", "mistral", "qwen2", "qwen3")),
 )
 """The slow ones differ from llama as the PyTorch runner's tests show them to, in less time."""
 LENGTHS = (1, 2, 15, 16, 17, 31, 32, 33, 60, 100)

@@ -23,7 +23,7 @@ MAKERS = {"stable": tiny.stable, "xl": tiny.xl, "flux": tiny.flux}
     ("name", "target"),
     [
         ("stable", Target.ONNX),
-        ("flux", Target.ONNX),
+        pytest.param("flux", Target.ONNX, marks=pytest.mark.slow),
         pytest.param("stable", Target.TORCHSCRIPT, marks=pytest.mark.slow),
         pytest.param("xl", Target.ONNX, marks=pytest.mark.slow),
     ],
