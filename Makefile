@@ -79,7 +79,7 @@ test: setup ## Run the tests (some 23 minutes on two cores); PEQUOD_CORPUS=folde
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-slow: setup ## Run the long suites, and second forms of tests
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-gpu: setup ## Run the tests that need an accelerator
 	$(BIN)/python -m pytest -m gpu

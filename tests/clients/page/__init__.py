@@ -12,10 +12,9 @@ VISITS = (
     "status",
     "manners",
     "refusals",
-    "narrow",
 )
 """Each is a file here with a function of the same name."""
-LONG_VISITS = ("learning", "talking")
+LONG_VISITS = ("learning", "narrow", "talking")
 """More of them, which take minutes."""
 KEYED = "keyed"
 """One more, to a platform that asks for keys."""

@@ -26,6 +26,8 @@ from services.diffusion.profile import Profile, measured
 RANKS, TOKENS = 8, 6
 CONFIG = Config(size=8, widths=(32,), blocks=1, attends=(True,), text_width=32)
 TOLERANCE = 2e-5
+ONNX = pytest.param(Target.ONNX, marks=pytest.mark.slow)
+"""Takes long to write; ``test_golden_images.py`` asks the same of the shipped graphs."""
 
 
 pytestmark = pytest.mark.timeout(900)  # exports take minutes where many share the cores
@@ -57,7 +59,7 @@ def version(tmp_path_factory):
     return folder, {"unet": json.loads(json.dumps(asdict(CONFIG)))}
 
 
-@pytest.fixture(scope="module", params=[Target.ONNX, Target.TORCHSCRIPT], ids=str)
+@pytest.fixture(scope="module", params=[ONNX, Target.TORCHSCRIPT], ids=str)
 def exported(version, tmp_path_factory, request):
     """The graphs for a target; they are written only if they are on a par with eager."""
     folder, config = version
@@ -138,7 +140,7 @@ def test_each_row_has_its_own_adapters(denoiser, stacks, version):
         np.testing.assert_allclose(said, eager(version, one_row, row), atol=10 * TOLERANCE)
 
 
-@pytest.mark.parametrize("exported", [Target.ONNX], indirect=True, ids=str)
+@pytest.mark.parametrize("exported", [ONNX], indirect=True, ids=str)
 def test_company_changes_no_bit_of_a_row(denoiser, stacks, version):
     place = stacks.take(adapter(version, "one"))
     asked = [question(number, ((place, 0.7),) if number % 2 else ()) for number in range(6)]
@@ -149,7 +151,7 @@ def test_company_changes_no_bit_of_a_row(denoiser, stacks, version):
             np.testing.assert_array_equal(denoiser.predict([one] * count)[-1], said)
 
 
-@pytest.mark.parametrize("exported", [Target.ONNX], indirect=True, ids=str)
+@pytest.mark.parametrize("exported", [ONNX], indirect=True, ids=str)
 def test_the_ranks_that_an_adapter_gets_change_no_bit(denoiser, stacks, version):
     mine = adapter(version, "mine")
     first = denoiser.predict([question(1, ((stacks.take(mine), 1.0),))])[0]

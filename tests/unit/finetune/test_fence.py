@@ -34,9 +34,7 @@ def worker_of(pid: int, job_id: str) -> psutil.Process | None:
     return None
 
 
-@pytest.mark.parametrize(
-    "database_url", ["postgresql", pytest.param("sqlite", marks=pytest.mark.slow)], indirect=True
-)
+@pytest.mark.slow
 async def test_a_worker_that_was_frozen_writes_nothing_more(database_url, tmp_path, monkeypatch):
     """On two machines: the other one has a folder of its own, so nobody kills the frozen one."""
     monkeypatch.setattr(tending, "LEAVES_WITHIN", 1000.0)  # its own service does not either

@@ -180,6 +180,7 @@ async def test_a_data_set_is_held_until_its_job_has_ended(platform, datasets, st
     assert code is grpc.StatusCode.NOT_FOUND
 
 
+@pytest.mark.slow
 async def test_a_paused_job_goes_on_where_it_was(platform, datasets, stub):
     dataset = await upload(datasets, {"book.txt": book()})
     job = await create(stub, spec(dataset.dataset_id, "pretrain_lm", steps=1000))

@@ -70,7 +70,7 @@ def killed_at_random(url: str, root: Path, dice: random.Random) -> bool:
 @pytest.mark.parametrize(
     ("database_url", "imported"),
     [
-        pytest.param("sqlite", False, id="sqlite-upload"),
+        pytest.param("sqlite", False, id="sqlite-upload", marks=pytest.mark.slow),
         pytest.param("postgresql", True, id="postgresql-import"),
         pytest.param("sqlite", True, id="sqlite-import", marks=pytest.mark.slow),
         pytest.param("postgresql", False, id="postgresql-upload", marks=pytest.mark.slow),

@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ STYLEGAN = stylegan.Config(
     size=16, latent=8, attributes=5, width=8, depth=2, widths=(8, 8, 4), critic_widths=(8, 6, 4), features=8
 )
 DCGAN = dcgan.Config(size=16, latent=8, widths=(8, 4), critic_widths=(4, 8))
+SMALL = replace(STYLEGAN, size=8, widths=(8, 4), critic_widths=(6, 4))
+"""For what asks whether it is there at all."""
 CONFIGS: dict[str, Any] = {"stylegan": STYLEGAN, "dcgan": DCGAN}
 SCORES = {"real": [-1.0, 0.0, 3.0], "made": [-3.0, -1.0, 2.0]}
 FEATURES, TRAINING = 16, 60
@@ -132,7 +134,7 @@ def write_home(home: Path) -> None:
     """tiny-gan with all companions, plain, a DCGAN, and bare without any; all that serving them needs."""
     publish_gan(home / "user")
     publish_gan(home / "user", "plain", family="dcgan", companions=False)
-    publish_gan(home / "user", "bare", companions=False, seed=1, scores=False)
+    publish_gan(home / "user", "bare", config=SMALL, companions=False, scores=False)
     publish_clip(home / "user")
     asyncio.run(_loaded(home, "tiny-gan", "plain", "bare"))
 

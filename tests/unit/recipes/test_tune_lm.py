@@ -135,7 +135,7 @@ KILLS = {
             *("lora", "services.finetune.recipes.candidates.folder:Candidates.note", 1),
             marks=pytest.mark.slow,
         ),
-        ("full", "services.finetune.recipes.saving:os.fsync", 2),
+        pytest.param("full", "services.finetune.recipes.saving:os.fsync", 2, marks=pytest.mark.slow),
     ],
 )
 def test_what_was_killed_goes_on_to_the_same_weights(which, place, count, language_model, chats, tmp_path):

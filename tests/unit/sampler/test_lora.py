@@ -44,7 +44,7 @@ def load(folder: Path):
     return read(folder.name, folder.name, folder)
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("kind", ["llama", pytest.param("gpt2", marks=pytest.mark.slow)])
 def test_greedy_output_is_pefts_own_with_several_adapters_in_a_batch(kind, engine_of, folder_of, directory):
     engine = engine_of(kind, "fp32")
     plans, expected = [], []
@@ -73,7 +73,7 @@ def test_8_bit_weights_take_exact_deltas(engine_of, folder_of):
 
 
 @pytest.mark.parametrize("precision", ["int8", pytest.param("fp32", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("kind", ["llama", pytest.param("gpt2", marks=pytest.mark.slow)])
 def test_the_same_text_alone_and_in_any_company(kind, precision, engine_of, folder_of):
     """Requests with three adapters and without one, at random times, in an engine with two places."""
     chance = random.Random(5)

@@ -39,7 +39,7 @@ async def stub(home, models):
         yield stub
 
 
-@pytest.mark.parametrize("name", ["stable", "xl", "flux"])
+@pytest.mark.parametrize("name", ["stable", "xl", pytest.param("flux", marks=pytest.mark.slow)])
 async def test_a_pipeline_paints_the_same_alone_and_in_company(stub, models, name):
     kinds = [{"seed": seed, "steps": 2 + seed % 2, "prompt": "a whale"} for seed in range(4)]
     alone = [images_of(await generate(stub, model=models[name], **kind))[0] for kind in kinds]
@@ -59,7 +59,7 @@ async def test_pixels_outside_a_mask_are_those_that_were_sent_also_through_a_dec
     assert (painted[mask > 0] != picture[mask > 0]).any()
 
 
-@pytest.mark.parametrize("name", ["stable", "flux"])
+@pytest.mark.parametrize("name", ["stable", pytest.param("flux", marks=pytest.mark.slow)])
 async def test_a_ladder_of_latents(stub, models, name):
     picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     reply = await stub.NoiseLadder(
