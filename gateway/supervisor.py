@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.common.parent import end_with_parent
 from services.common.rpc.process import BAD_START
 
 FIRST_DELAY = 0.2  # seconds before the first restart
 LONGEST_DELAY = 10.0
 STABLE_AFTER = 30.0  # a process that ran this long starts over with the first delay
 TERM_GRACE = 35.0  # seconds from SIGTERM to SIGKILL: the services' own 30 s grace and a margin
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class Supervisor:
                 stderr=log,
                 # Its own session: Ctrl-C reaches the supervisor alone, which then ends all in order.
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=end_with_parent,
             )
         self._running[spec.name] = process
         return process
@@ -127,11 +124,6 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-
-
-def _die_with_parent() -> None:
-    """Ask Linux for SIGTERM when the supervisor dies, even by kill -9: nothing is left behind."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _describe(code: int) -> str:

@@ -21,6 +21,7 @@ import pytest
 
 from pequod.sampler.v1 import GenerateRequest, GenerateResponse, SamplerServiceStub
 from services.common.catalogue import SERVICES
+from services.common.parent import end_with_parent
 from tests.ports import lasting_ports
 
 PEQUOD = Path(sys.executable).parent / "pequod"
@@ -127,7 +128,13 @@ def started(folder: Path, **extra: str):
     variables = {**environment(ports), **extra}
     with (folder / "up.txt").open("wb") as output:
         process = subprocess.Popen(
-            [PEQUOD, "up"], env=variables, cwd=folder, stdout=output, stderr=output, start_new_session=True
+            [PEQUOD, "up"],
+            env=variables,
+            cwd=folder,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - nothing is left of a run that is cut off
         )
     platform = Platform(
         grpc=f"127.0.0.1:{ports[0]}",

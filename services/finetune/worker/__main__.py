@@ -15,6 +15,7 @@ from pathlib import Path
 from services.common import log, tenants
 from services.common.database.database import Database
 from services.common.errors import ServiceError
+from services.common.parent import end_with_parent
 from services.common.rpc.process import BAD_START, ProcessSettings
 from services.common.settings import SettingsError, from_environment
 from services.common.store.settings import StoreSettings
@@ -36,7 +37,7 @@ from services.finetune.promotion.records import PromotionRecords
 from services.finetune.recipes.watching import Stopped
 from services.finetune.settings import FinetuneSettings
 from services.finetune.worker.forecasting import forecast
-from services.finetune.worker.lifeline import end_with, listen, take_folder
+from services.finetune.worker.lifeline import listen, take_folder
 from services.finetune.worker.preparing import Means
 from services.finetune.worker.reporter import FENCED
 from services.finetune.worker.running import Parts, Run, function_of
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, meant for whoever started us
     log.configure(NAME, from_environment(ProcessSettings, environ).log_level)
     if chosen.parent:
-        end_with(chosen.parent)
+        end_with_parent(chosen.parent)
     os.nice(chosen.nice)
     cap_threads(chosen.threads)
     try:

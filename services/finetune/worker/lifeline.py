@@ -1,30 +1,18 @@
-"""What ties a worker to others: the parent whose death ends it, and the folder that it works in alone."""
+"""What ties a worker to others: the parent that nudges it, and the folder that it works in alone."""
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
 _LOCK = ".worker"
 _PATIENCE = 10.0
 """Seconds that a worker which was killed takes to be gone."""
-
-
-def end_with(parent: int) -> None:
-    """Ask Linux for SIGTERM when the process ``parent`` dies, even by kill -9; at once when it is dead."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def listen(call: Callable[[], None]) -> None:
