@@ -35,7 +35,7 @@ class QuietServer(uvicorn.Server):
         self._ends.set()
 
     async def main_loop(self) -> None:
-        """As uvicorn's own, which sets the date once a second; but it does not end by looking ten times."""
+        """As uvicorn's own: the date is set once a second. The end is an event here, not looked for."""
         while not await self.on_tick(0):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ends.wait(), 1.0)
