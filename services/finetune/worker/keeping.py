@@ -23,7 +23,7 @@ class Keeper:
 
     def offered(self, candidate: Candidate) -> bool:
         """Keep it; False when the training may end. One that is known already changes nothing."""
-        before = self._records.all(self._job.tenant, self._job.job_id)
+        before = self._reporter.ask(lambda: self._records.all(self._job.tenant, self._job.job_id))
         fresh = self._checkpoint(candidate)
         known = next((each for each in before if each.step == candidate.step), None)
         keep = self._job.spec.keep_checkpoints
@@ -74,5 +74,5 @@ class Keeper:
             previews=tuple(previews),
             size_bytes=size_of(candidate.folder),
             digest=digest_of(candidate.folder),
-            create_time=self._records.now(),
+            create_time=self._reporter.ask(self._records.now),
         )

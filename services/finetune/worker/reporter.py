@@ -101,6 +101,10 @@ class Reporter:
             self._insist(self._flush)
             return self._insist(lambda: self._claims.under(self._claim, task))
 
+    def ask(self, call: Callable[[], T]) -> T:
+        """What ``call`` reads from the database; waits for one that is away. Raises ServiceError."""
+        return self._insist(call)
+
     def close(self) -> None:
         """The claim is over."""
         self._end()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from services.common.errors import Reason
+from services.common.errors import Code, Reason, ServiceError
 from services.common.tracing import spans
 from services.common.tracing.spans import Kind, NoSpan
 from services.finetune.catalogue.entries import recipe
@@ -33,6 +35,14 @@ from services.finetune.worker.outcomes import outcome_of
 from services.finetune.worker.preparing import Asked, Means, Preparation
 from services.finetune.worker.reporter import Reporter
 from services.finetune.worker.timing import memory
+
+T = TypeVar("T")
+
+_PATIENCE = 600.0
+"""Seconds that a trained model waits for a store that is away; then its owner has to resume the job."""
+_PAUSE = 1.0
+
+_logger = logging.getLogger("pequod.worker")
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,7 @@ class Run:
             return spans.NOTHING
         job = self._job
         facts: spans.Attributes = {"pequod.job": job.job_id, "pequod.attempt": job.attempts}
-        trace = self._parts.jobs.trace(job.tenant, job.job_id)
+        trace = self._reporter.ask(lambda: self._parts.jobs.trace(job.tenant, job.job_id))
         return spans.entered(f"job {job.spec.recipe}", trace, facts, Kind.INTERNAL)
 
     def _outcome(self) -> Report:
@@ -109,7 +119,8 @@ class Run:
         parts, job = self._parts, self._job
         asked = Asked(job.tenant, job.spec, job.base_version)
         with spans.span("prepare"):
-            prepared = Preparation(asked, self._recipe, parts.means, parts.folder.path, self._watcher).run()
+            preparation = Preparation(asked, self._recipe, parts.means, parts.folder.path, self._watcher)
+            prepared = self._lasting(preparation.run)
         values = {"dataset_digest": prepared.dataset_digest, "base_version": prepared.base_version}
         run = load(self._recipe)
         self._reporter.write(Report(state=State.RUNNING, values=values))
@@ -125,7 +136,7 @@ class Run:
         self._reporter.write(Report(state=State.EVALUATING, remaining_seconds=0.0, values=taken))
         self._check()
         with spans.span("publish"):
-            self._promote()
+            self._lasting(self._promote, _PATIENCE)
 
     def _timed(self) -> None:
         """The first steps say what all of them take."""
@@ -173,6 +184,21 @@ class Run:
             why = f"it has run for {self._allowance.used:.0f} s, {self._allowance.seconds:.0f} s are allowed"
             return Report(state=State.FAILED, error=JobError(Reason.TIME_LIMIT, why))
         return Report(state=State.PAUSED if wishes.pause else State.QUEUED)
+
+    def _lasting(self, part: Callable[[], T], seconds: float = 0.0) -> T:
+        """What ``part``, which may be repeated, returns: tried again while the database is away, and for
+        ``seconds`` while another place is. A stop is heard meanwhile."""
+        ends = time.monotonic() + seconds
+        while True:
+            try:
+                return part()
+            except ServiceError as error:
+                is_database = error.reason is Reason.DATABASE_UNREACHABLE
+                if error.code is not Code.UNAVAILABLE or not (is_database or time.monotonic() < ends):
+                    raise
+                _logger.warning("waits for what is away: %s", error)
+            self._check()
+            time.sleep(_PAUSE)
 
     def _check(self) -> None:
         if self._watcher.wants_stop():

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from services.common import log
-from services.common.errors import Code, ServiceError
+from services.common.errors import Code, Reason, ServiceError
 from services.common.store import open_store
 from services.finetune.catalogue.entries import RECIPES
 from services.finetune.checkpoints.folder import JobFolder
@@ -26,8 +26,9 @@ from services.finetune.orchestrator import tidying
 from services.finetune.promotion.promoting import Promoter
 from services.finetune.promotion.records import PromotionRecords
 from services.finetune.waiting import wait
-from services.finetune.worker import following
-from services.finetune.worker.preparing import Means
+from services.finetune.worker import following, reporter
+from services.finetune.worker import running as worker_running
+from services.finetune.worker.preparing import Means, Preparation
 from services.finetune.worker.running import Parts, Run
 from tests.unit.finetune.fake_recipe import FAKE
 from tests.unit.finetune.job_parts import TENANT, events, walk
@@ -114,6 +115,94 @@ def test_a_job_goes_on_once_there_is_room_again(bench):
     bench.records.resume(TENANT, job_id)
     assert bench.run(job_id).state is State.SUCCEEDED
     assert walk(bench.records, job_id)[-4:] == ["preparing", "running", "evaluating", "succeeded"]
+
+
+def away(reason):
+    return ServiceError(Code.UNAVAILABLE, reason, "it is away")
+
+
+def failing(monkeypatch, owner, name, error, times):
+    """The first ``times`` calls of a method raise ``error``."""
+    whole, left = getattr(owner, name), [error] * times
+
+    def method(*arguments, **options):
+        if left:
+            raise left.pop()
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, method)
+    return left
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """Whoever waits for what is away looks again at once."""
+    for module in (worker_running, reporter):
+        monkeypatch.setattr(module, "_PAUSE", 0.01)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        ("checkpoints", "all"),
+        ("checkpoints", "now"),
+        ("claims", "report"),
+        ("promoter", "promote"),
+        ("records", "get"),
+    ],
+)
+def test_a_database_that_is_away_is_waited_for(bench, soon, monkeypatch, owner, name):
+    monkeypatch.setattr(worker_running, "_PATIENCE", 0.0)  # that is for others
+    job_id = bench.create("train")
+    left = failing(monkeypatch, getattr(bench, owner), name, away(Reason.DATABASE_UNREACHABLE), 3)
+    job = bench.run(job_id)
+    assert not left, "it was asked"
+    assert (job.state, job.error, job.model) == (State.SUCCEEDED, None, "made:1")
+
+
+def test_data_wait_for_a_database_that_is_away(bench, soon, monkeypatch):
+    job_id = bench.create("train")
+    real, left = Preparation.run, [away(Reason.DATABASE_UNREACHABLE)] * 3
+
+    def run(preparation):
+        if left:
+            raise left.pop()
+        return real(preparation)
+
+    monkeypatch.setattr(Preparation, "run", run)
+    assert bench.run(job_id).state is State.SUCCEEDED
+    assert not left
+
+
+def test_a_trained_model_waits_for_a_store_that_is_away(bench, soon, monkeypatch):
+    job_id = bench.create("train")
+    failing(monkeypatch, bench.promoter, "promote", away(Reason.STORE_UNREACHABLE), 3)
+    job = bench.run(job_id)
+    assert (job.state, job.error, job.model) == (State.SUCCEEDED, None, "made:1")
+
+
+def test_a_store_that_stays_away_pauses_the_job_and_its_owner_resumes_it(bench, soon, monkeypatch):
+    monkeypatch.setattr(worker_running, "_PATIENCE", 0.1)
+    job_id = bench.create("train")
+    with monkeypatch.context() as meanwhile:
+        failing(meanwhile, bench.promoter, "promote", away(Reason.STORE_UNREACHABLE), 10**6)
+        job = bench.run(job_id)
+    assert (job.state, job.error.reason) == (State.PAUSED, "STORE_UNREACHABLE")
+    assert "resume it when that is over" in job.error.message
+    bench.records.resume(TENANT, job_id)
+    assert bench.run(job_id).model == "made:1"
+
+
+def test_who_waits_for_a_store_hears_of_a_stop(bench, soon, monkeypatch):
+    job_id = bench.create("train")
+    failing(monkeypatch, bench.promoter, "promote", away(Reason.STORE_UNREACHABLE), 10**6)
+
+    def stop():
+        while bench.records.get(TENANT, job_id).state is not State.EVALUATING:
+            pass
+        bench.records.cancel(TENANT, job_id)
+
+    assert bench.run(job_id, stop).state is State.CANCELLED
 
 
 @pytest.mark.parametrize(
