@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -23,6 +24,12 @@ async def service(gan_home):
         yield running
 
 
-@pytest.fixture(scope="module")
-def stub(service):
-    return service[0]
+@pytest_asyncio.fixture(loop_scope="module")
+async def stub(service):
+    """A stub on a service with all its places free: the projection of an earlier test, whose caller is gone,
+    gives up its own a step later."""
+    stub, metrics = service
+    async with asyncio.timeout(30):
+        while metrics.registry.get_sample_value("pequod_projections_running", {"service": "gan"}):
+            await asyncio.sleep(0.01)
+    return stub

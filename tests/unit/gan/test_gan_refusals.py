@@ -69,8 +69,8 @@ async def test_without_any_gan_a_request_is_told_what_to_do(tmp_path):
     assert "recipe train_gan" in told
 
 
-async def test_a_projection_whose_caller_leaves_ends_and_gives_up_its_place(service):
-    stub, metrics = service
+async def test_a_projection_whose_caller_leaves_ends_and_gives_up_its_place(service, stub):
+    _, metrics = service
     image = (await one(stub)).image
 
     def value():
