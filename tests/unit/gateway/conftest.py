@@ -1,4 +1,7 @@
-"""A gateway in front of a sampler that says what a test sets."""
+"""A gateway in front of one backend that plays three services; a sampler of it that says what a test sets.
+
+A file whose backend does something else has a fixture ``backend`` of its own, before the same gateway.
+"""
 
 import pytest
 
@@ -23,5 +26,5 @@ async def backend(sampler):
 
 @pytest.fixture
 async def door(backend):
-    async with gateway(sampler=[backend], tokenizer=[backend]) as started:
+    async with gateway(sampler=[backend], tokenizer=[backend], finetune=[backend]) as started:
         yield started

@@ -136,6 +136,19 @@ class FakeBackend(grpc.GenericRpcHandler):
             await server.stop(None)
 
 
+def asleep(cancelled):
+    """A behaviour that answers nothing, and sets ``cancelled`` when it is told to end."""
+
+    async def sleep(request, context):
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    return sleep
+
+
 @contextlib.asynccontextmanager
 async def backends(*fakes):
     """Start ``fakes``; stop them at the end."""

@@ -1,9 +1,7 @@
 """What tests of the JSON door share: a sampler that echoes, and what a reply says."""
 
 from pequod.sampler.v1 import Completion, GenerateRequest, GenerateResponse, GenerateStreamResponse
-from tests.unit.gateway.fakes import (
-    GENERATE,
-)
+from tests.unit.gateway.fakes import GENERATE
 
 
 async def answer(request, context):

@@ -13,6 +13,7 @@ from tests.unit.gateway.fakes import (
     GENERATE_STREAM,
     UPLOAD,
     FakeBackend,
+    asleep,
     backends,
     gateway,
     reason,
@@ -23,22 +24,6 @@ from tests.unit.gateway.fakes import (
 async def backend():
     async with backends(FakeBackend()) as (fake,):
         yield fake
-
-
-@pytest.fixture
-async def door(backend):
-    async with gateway(sampler=[backend], tokenizer=[backend], finetune=[backend]) as started:
-        yield started
-
-
-async def each(*messages):
-    for message in messages:
-        yield message
-
-
-async def taken(call, into):
-    async for message in call:
-        into.append(message)
 
 
 async def test_the_deadline_is_forwarded(door, backend):
@@ -73,15 +58,7 @@ async def test_a_stream_of_requests_gets_the_deadline_of_streams(backend):
 
 async def test_a_passed_deadline_ends_the_backends_work(door, backend):
     cancelled = asyncio.Event()
-
-    async def sleep(request, context):
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-
-    backend.on(GENERATE, sleep)
+    backend.on(GENERATE, asleep(cancelled))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await door.stub(GENERATE)(b"", timeout=0.2)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

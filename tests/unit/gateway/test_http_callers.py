@@ -11,8 +11,8 @@ from tests.unit.gateway.fakes import (
     GENERATE,
     GENERATE_STREAM,
     FakeBackend,
+    asleep,
     backends,
-    gateway,
 )
 from tests.unit.gateway.json_parts import answer, reason, spell, violated, works
 
@@ -23,24 +23,10 @@ async def backend():
         yield fake
 
 
-@pytest.fixture
-async def door(backend):
-    async with gateway(sampler=[backend], tokenizer=[backend], finetune=[backend]) as started:
-        yield started
-
-
 @pytest.mark.parametrize("headers", [{"x-timeout-seconds": "0.2"}, {"grpc-timeout": "200m"}])
 async def test_a_callers_time_limit_holds(door, backend, headers):
     cancelled = asyncio.Event()
-
-    async def sleep(request, context):
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-
-    backend.on(GENERATE, sleep)
+    backend.on(GENERATE, asleep(cancelled))
     reply = await door.http.post(GENERATE, json={}, headers=headers)
     assert reply.status_code == 504
     assert reason(reply) == Reason.DEADLINE

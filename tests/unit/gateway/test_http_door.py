@@ -30,12 +30,6 @@ async def backend():
         yield fake
 
 
-@pytest.fixture
-async def door(backend):
-    async with gateway(sampler=[backend], tokenizer=[backend], finetune=[backend]) as started:
-        yield started
-
-
 def failing(error):
     async def behaviour(request, context):
         rich = status.to_status(error)

@@ -31,12 +31,6 @@ async def backend():
         yield fake
 
 
-@pytest.fixture
-async def door(backend):
-    async with gateway(sampler=[backend], tokenizer=[backend], finetune=[backend]) as started:
-        yield started
-
-
 async def each(*messages):
     for message in messages:
         yield message
