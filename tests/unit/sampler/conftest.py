@@ -8,17 +8,14 @@ from pathlib import Path
 import pytest
 
 from pequod.sampler import v1
-from services.common.metrics import Metrics
 from services.common.store.derived import derive
-from services.common.store.settings import StoreSettings
-from services.sampler.__main__ import SamplerProcess
 from services.sampler.settings import SamplerSettings
 from services.sampler.transformer import loading
 from services.sampler.transformer.onnx.opening import Placement
 from tests.shared import made_once
 from tests.unit.sampler import adapters as lora
 from tests.unit.sampler import language_models as tiny
-from tests.unit.serving import serving
+from tests.unit.sampler.service import sampler_service
 
 
 class Named:
@@ -73,18 +70,10 @@ def hub(directory, tmp_path_factory):
 @pytest.fixture
 async def service(hub, directory, kept, tmp_path):
     """A stub on a running service, and its metrics."""
-    metrics = Metrics("sampler")
     plain = directory("llama")
-    stores = StoreSettings(
-        shipped=tmp_path,
-        user=str(tmp_path / "user"),
-        cache=kept,
-        load_wait=120,
-        file_roots=(hub, plain.parent),
-    )
     settings = SamplerSettings(default_model=f"file:{plain}", preload=(), slots=4, cache_bytes=2**20)
-    async with serving(SamplerProcess(settings, stores, metrics), metrics) as channel:
-        yield channel, metrics
+    async with sampler_service(tmp_path, kept, settings, hub, plain.parent) as running:
+        yield running
 
 
 @pytest.fixture

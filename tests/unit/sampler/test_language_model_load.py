@@ -12,12 +12,9 @@ import psutil
 import pytest
 
 from pequod.sampler import v1
-from services.common.metrics import Metrics
-from services.common.store.settings import StoreSettings
-from services.sampler.__main__ import SamplerProcess
 from services.sampler.settings import SamplerSettings
 from tests.unit.sampler import language_models as tiny
-from tests.unit.serving import serving
+from tests.unit.sampler.service import sampler_service
 
 CLIENTS = 200
 PLENTY = 64 * 2**20
@@ -28,18 +25,10 @@ PLENTY = 64 * 2**20
 async def service(directory, kept, tmp_path):
     """A stub on a running service with few slots, and its metrics."""
     folder = directory("llama")
-    metrics = Metrics("sampler")
-    stores = StoreSettings(
-        shipped=tmp_path,
-        user=str(tmp_path / "user"),
-        cache=kept,
-        load_wait=120,
-        file_roots=(folder.parent,),
-    )
     settings = SamplerSettings(
         default_model=f"file:{folder}", preload=(f"file:{folder}",), slots=16, cache_bytes=2**21
     )
-    async with serving(SamplerProcess(settings, stores, metrics), metrics) as channel:
+    async with sampler_service(tmp_path, kept, settings, folder.parent) as (channel, metrics):
         yield v1.SamplerServiceStub(channel), metrics
 
 

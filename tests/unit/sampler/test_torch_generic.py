@@ -21,10 +21,7 @@ from transformers import (
 
 from pequod.sampler import v1
 from services.common.errors import Reason, ServiceError
-from services.common.metrics import Metrics
 from services.common.store import ModelStore
-from services.common.store.settings import StoreSettings
-from services.sampler.__main__ import SamplerProcess
 from services.sampler.exporting import graphs_of
 from services.sampler.sequence import Plan, Task
 from services.sampler.settings import SamplerSettings
@@ -32,8 +29,9 @@ from services.sampler.transformer.torch.foreign import loading as foreign
 from services.sampler.transformer.torch.foreign.model import ForeignModel
 from tests.unit.sampler import language_models as tiny
 from tests.unit.sampler.engine_runs import greedy, prompt, run
+from tests.unit.sampler.service import sampler_service
 from tests.unit.sampler.torch_engines import torch_engine
-from tests.unit.serving import refused, serving
+from tests.unit.serving import refused
 
 LENGTHS = (1, 2, 15, 16, 17, 33, 60, 100)
 
@@ -215,16 +213,9 @@ async def test_it_cannot_leave(directory, tmp_path):
 @pytest.fixture
 async def sampler(directory, tmp_path):
     """A stub on a running service whose default model is GPT-NeoX's."""
-    metrics, folder = Metrics("sampler"), directory("gpt_neox")
-    stores = StoreSettings(
-        shipped=tmp_path,
-        user=str(tmp_path / "user"),
-        cache=tmp_path / "cache",
-        load_wait=120,
-        file_roots=(folder.parent,),
-    )
+    folder = directory("gpt_neox")
     settings = SamplerSettings(default_model=f"file:{folder}", preload=(), slots=4, device="cpu")
-    async with serving(SamplerProcess(settings, stores, metrics), metrics) as channel:
+    async with sampler_service(tmp_path, tmp_path / "cache", settings, folder.parent) as (channel, _):
         yield v1.SamplerServiceStub(channel)
 
 
