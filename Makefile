@@ -20,6 +20,7 @@ INSTALLED := $(VENV)/.installed-$(RUNTIME)
 STUBS := $(VENV)/.stubs
 MINILM := models/minilm/1/model.json
 EXPORTED := $(VENV)/.exported
+CLIENTS := $(VENV)/.clients
 BUF := npx --yes @bufbuild/buf@1.75.0
 FROZEN := protos/baseline/frozen.binpb
 # Processes that share the tests out, file by file: one a core, of at most four, as some start a whole platform.
@@ -70,15 +71,19 @@ $(EXPORTED): $(STUBS) $(MINILM) $(wildcard models/*/*/model.json)
 	$(BIN)/python -m services.gan.prepare --models models
 	@touch $@
 
+$(CLIENTS): $(STUBS) $(wildcard tests/clients/*.txt)
+	$(BIN)/python -m tests.clients
+	@touch $@
+
 setup: $(EXPORTED) ## Make .venv, install the locked packages, generate the stubs, import minilm
 
 run: setup ## Run the platform in the foreground; Ctrl-C ends it
 	@exec $(BIN)/pequod up
 
-test: setup ## Run the tests (some 19 minutes on two cores); PEQUOD_CORPUS=folder adds those over the corpus
+test: setup $(CLIENTS) ## Run the tests (some 19 minutes on two cores); PEQUOD_CORPUS=folder adds those over the corpus
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test-slow: setup ## Run the long suites, and second forms of tests
+test-slow: setup $(CLIENTS) ## Run the long suites, and second forms of tests
 	$(BIN)/python -m pytest -m slow -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-gpu: setup ## Run the tests that need an accelerator

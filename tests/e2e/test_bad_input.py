@@ -49,7 +49,7 @@ def refused(stub, message):
         ({"model": "../etc/passwd"}, "model"),
         ({"model": "file:../../etc"}, "model"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_a_bad_field_is_named(stub, fields, field):
     error = refused(stub, request(**fields))

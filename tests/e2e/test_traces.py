@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import subprocess
+import sys
+import time
 import urllib.request
+from types import SimpleNamespace
 
 import grpc
 import pytest
 
+from gateway.cli.platform import readiness
 from pequod.sampler.v1 import GenerateRequest, SamplerServiceStub
-from tests.e2e.conftest import QUIET, started
+from tests.e2e.conftest import PORTS, environment, started
+from tests.ports import lasting_ports
 from tests.unit.common.collector import Collector, tree
 
 CALLER = "00f067aa0ba902b7"
 GENERATE = "pequod.sampler.v1.SamplerService/Generate"
 EMBED = "pequod.tokenizer.v1.EmbeddingService/Embed"
 PAINT = "pequod.diffusion.v1.DiffusionService/Generate"
-FEW = {**QUIET, "PEQUOD_TOKENIZER_PRELOAD": "minilm"}
 PROMPT = "the white whale nobody else has heard of"
 
 
@@ -168,14 +174,38 @@ def test_a_trace_that_its_caller_does_not_keep_is_not_kept(traced):
     assert not collector.of("9" * 32)
 
 
+@contextlib.contextmanager
+def embedding(folder, **extra):
+    """The tokenizer and a gateway before it, all that an embedding takes; both must end well."""
+    ports = lasting_ports(PORTS)
+    variables = {**environment(ports), "PEQUOD_TOKENIZER_PRELOAD": "minilm", **extra}
+    processes = []
+    try:
+        for module in ("gateway", "services.tokenizer"):
+            with (folder / f"{module}.log").open("ab") as log:
+                command = [sys.executable, "-m", module]
+                processes.append(subprocess.Popen(command, env=variables, cwd=folder, stderr=log))
+        http = f"http://127.0.0.1:{ports[1]}"
+        deadline = time.monotonic() + 60
+        while not ((readiness(http) or {}).get("services", {}).get("tokenizer", {}).get("ready")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield SimpleNamespace(http=http)
+        for process in processes:
+            process.terminate()
+            assert process.wait(30) == 0
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 def test_spans_that_wait_are_sent_at_the_end_and_a_collector_that_is_away_delays_nothing(tmp_path):
     with Collector() as collector:
         to = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "3600000"}
-        with started(tmp_path, **FEW, **to) as platform:
+        with embedding(tmp_path, **to) as platform:
             post(platform, f"/{EMBED}", {"inputs": [{"text": "a"}]}, context("7"))
             assert not collector.spans
-            assert platform.stop() == 0
         assert {each.service for each in collector.of("7" * 32)} == {"pequod-gateway", "pequod-tokenizer"}
-    with started(tmp_path, **FEW, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint) as platform:  # it is gone
+    with embedding(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint) as platform:  # it is gone
         post(platform, f"/{EMBED}", {"inputs": [{"text": "a"}]}, context("6"))
-        assert platform.stop() == 0

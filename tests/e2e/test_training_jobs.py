@@ -85,7 +85,7 @@ def test_jobs_are_made_and_followed_as_json_over_http(shop):
 
 @pytest.mark.timeout(300)
 def test_a_paused_job_is_resumed_and_promoted_by_hand(shop):
-    made = shop.run("finetune", "books", *LM, "--steps", "1200", "--manual", "--json")
+    made = shop.run("finetune", "books", *LM, "--steps", "800", "--manual", "--json")
     job_id = json.loads(made.stdout)["job"]["jobId"]
     deadline = time.monotonic() + 60
     while job_of(shop, job_id).get("step", "0") == "0":

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import grpc
@@ -23,8 +24,17 @@ from services.finetune.datasets.uploads import Start, Uploads
 from tests.ports import lasting_ports
 from tests.unit.finetune.parts import kept_files, picture, requests_of, start_of
 
-FILES = {f"{n:02d}.png": picture(n, (200, 200)) for n in range(40)}
-JOINED = b"".join(FILES.values())
+
+@cache
+def files() -> dict[str, bytes]:
+    """Pictures by their names."""
+    return {f"{n:02d}.png": picture(n, (200, 200)) for n in range(40)}
+
+
+def joined() -> bytes:
+    """All of them, as an upload sends them."""
+    return b"".join(files().values())
+
 
 # Claims data sets, each for a blink, and works on them until none is left.
 WORK = """
@@ -81,28 +91,28 @@ def test_a_check_that_is_killed_again_and_again_ends_well(database_url, tmp_path
     database = open_database(database_url)
     records = DatasetRecords(database, 0)
     if imported:
-        for path, data in FILES.items():
+        for path, data in files().items():
             (tmp_path / "source").mkdir(exist_ok=True)
             (tmp_path / "source" / path).write_bytes(data)
         uri = (tmp_path / "source").as_uri()
         dataset = records.create_import(tenants.LOCAL, Options("killed"), uri, "")
     else:
-        expected = [ExpectedFile(path, len(data)) for path, data in FILES.items()]
+        expected = [ExpectedFile(path, len(data)) for path, data in files().items()]
         start = Start("00000000-0000-0000-0000-000000000001", Options("killed"), expected)
         with Uploads(records, tmp_path / "uploads", 3600).stream(tenants.LOCAL, start) as stream:
-            stream.write(JOINED)
+            stream.write(joined())
             dataset = stream.finish()
     dice = random.Random(7)
     kills = 0
     while kills < 6 and not killed_at_random(database_url, tmp_path, dice):
         kills += 1
     subprocess.run([sys.executable, "-c", WORK, database_url, str(tmp_path)], check=True, timeout=100)
-    done, files = records.files(tenants.LOCAL, dataset.dataset_id)
+    done, kept = records.files(tenants.LOCAL, dataset.dataset_id)
     assert kills >= 1
     assert done.state is State.READY
-    assert done.report.examples == len(files) == len(FILES)
-    assert len(kept_files(tmp_path)) == len(FILES)
-    assert records.page(tenants.LOCAL, 10).used_bytes == len(JOINED)
+    assert done.report.examples == len(kept) == len(files())
+    assert len(kept_files(tmp_path)) == len(files())
+    assert records.page(tenants.LOCAL, 10).used_bytes == len(joined())
     database.close()
 
 
@@ -160,14 +170,14 @@ def process(tmp_path):
 
 
 def test_an_upload_goes_on_after_each_kill(process):
-    start = start_of(FILES)
+    start = start_of(files())
     offsets = [0]
     for enough in (20_000, 1, 60_000):
         start.offset = offsets[-1]
 
         def dying(start=start, enough=enough):
             """Sends on and on, until the server is killed under it."""
-            for message in requests_of(start, JOINED[start.offset :], chunk=1000):
+            for message in requests_of(start, joined()[start.offset :], chunk=1000):
                 yield message
                 if process.offset(start.upload_id) >= start.offset + enough:
                     os.kill(process.pid, signal.SIGKILL)
@@ -179,9 +189,9 @@ def test_an_upload_goes_on_after_each_kill(process):
         process.start()
         offsets.append(process.offset(start.upload_id))
     assert offsets == sorted(offsets)
-    assert 0 < offsets[-1] < len(JOINED)
+    assert 0 < offsets[-1] < len(joined())
     start.offset = offsets[-1]
-    reply = process.stub.UploadDataset(requests_of(start, JOINED[start.offset :]), timeout=60)
+    reply = process.stub.UploadDataset(requests_of(start, joined()[start.offset :]), timeout=60)
     process.end()  # the check has hardly begun
     process.start()
     deadline = time.monotonic() + 90
@@ -191,6 +201,6 @@ def test_an_upload_goes_on_after_each_kill(process):
         time.sleep(0.2)
         dataset = process.stub.GetDataset(v1.GetDatasetRequest(dataset_id=dataset.dataset_id)).dataset
     assert dataset.state == v1.DATASET_STATE_READY, dataset.error
-    assert dataset.report.examples == len(FILES)
+    assert dataset.report.examples == len(files())
     assert process.end(signal.SIGTERM) == 0
     process.start()

@@ -125,6 +125,7 @@ def test_a_batch_of_any_size_is_judged(discriminator):
         assert discriminator(torch.randn(rows, 3, 16, 16), torch.zeros(rows, 5)).isfinite().all()
 
 
+@pytest.mark.slow  # test_gan_families shows it of a published model's graphs
 @pytest.mark.parametrize("part", ["mapping", "synthesis", "discriminator"])
 def test_each_network_exports_for_any_number_of_pictures(part, generator, discriminator, tmp_path):
     import onnxruntime

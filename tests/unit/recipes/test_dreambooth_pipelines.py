@@ -102,7 +102,7 @@ def test_the_service_paints_with_the_adapter(kind, folder_of, photos, tmp_path):
     assert np.abs(plain - changed).max() > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["stable", "xl"])
+@pytest.mark.parametrize("kind", ["stable", pytest.param("xl", marks=pytest.mark.slow)])
 def test_the_whole_network_becomes_a_directory(kind, folder_of, photos, tmp_path):
     manifest, out = tuned(
         folder_of(kind), photos, tmp_path, options_for(kind, lora_rank=0, average=0.5, rate=1e-3)
@@ -118,7 +118,7 @@ def test_the_whole_network_becomes_a_directory(kind, folder_of, photos, tmp_path
             assert same is (name != "unet")
 
 
-@pytest.mark.parametrize("kind", ["stable", "flux"])
+@pytest.mark.parametrize("kind", ["stable", pytest.param("flux", marks=pytest.mark.slow)])
 def test_what_was_stopped_goes_on_to_the_same_weights(kind, folder_of, photos, tmp_path):
     options = options_for(kind, average=0.5)
     _, whole = tuned(folder_of(kind), photos, tmp_path / "whole", options)

@@ -9,6 +9,7 @@ import pytest
 
 from pequod.sampler import v1
 from services.common.store.derived import derive
+from services.common.store.directory import describe
 from services.sampler.settings import SamplerSettings
 from services.sampler.transformer import loading
 from services.sampler.transformer.onnx.opening import Placement
@@ -48,8 +49,10 @@ def engine_of(directory, kept):
         if adapters is None:  # the graph that takes them is made where tests have some
             adapters = 4 if kind in {"llama", "gpt2"} else 0
         placement = Placement(precision, threads=2, slots=slots, context=tiny.WINDOW, adapters=adapters)
-        build_once = partial(derive, kept, kind)
-        return loading.load(Named, directory(kind), build_once, placement, loading.Budget(**budget))
+        folder = directory(kind)
+        # As the service keeps them, so that it finds these and they find those.
+        build_once = partial(derive, kept, describe(f"file:{folder}", "", folder, "file").manifest.digest)
+        return loading.load(Named, folder, build_once, placement, loading.Budget(**budget))
 
     return make
 

@@ -33,7 +33,7 @@ def test_greedy_output_is_transformers_own_in_company(kind, directory, engine_of
         assert output.finish is Finish.LENGTH
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("kind", ["llama", pytest.param("gpt2", marks=pytest.mark.slow)])
 def test_int8_stays_near_fp32(kind, directory, engine_of):
     """Products in 8 bits move logits by less than a tenth of their spread."""
     reference = tiny.reference(directory(kind))
@@ -47,8 +47,13 @@ def test_int8_stays_near_fp32(kind, directory, engine_of):
     assert np.abs(logits - expected).mean() < 0.1 * expected.std()
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp32"])
-@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    [
+        *(("llama", "int8"), ("llama", "fp32"), ("gpt2", "fp32")),
+        pytest.param("gpt2", "int8", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("trace", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_same_alone_and_under_any_arrivals(kind, precision, trace, engine_of):
     """Golden: text, ids and every log probability to the bit, with few slots and little memory."""

@@ -76,7 +76,7 @@ async def test_8_bits_are_near_the_exact_vectors(minilm, texts, reference):
     assert cosines.min() >= 0.985
 
 
-@pytest.mark.parametrize("precision", [Precision.INT8, Precision.FP32])
+@pytest.mark.parametrize("precision", [Precision.INT8, pytest.param(Precision.FP32, marks=pytest.mark.slow)])
 async def test_a_vector_is_the_same_alone_and_in_any_batch(minilm, texts, precision):
     alone = [vectors(minilm, [text], precision)[0] for text in texts[:24]]
     for seed in range(3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,13 +17,20 @@ from services.diffusion.engine import Prompts, Question  # noqa: E402
 from services.diffusion.pipelines.exporting import graphs  # noqa: E402
 from tests.unit.diffusion.pipelines import tiny  # noqa: E402
 
-MAKERS = {"stable": tiny.stable, "xl": tiny.xl, "flux": tiny.flux}
+ONE_BLOCK = {
+    "down_block_types": ("CrossAttnDownBlock2D",),
+    "up_block_types": ("CrossAttnUpBlock2D",),
+    "block_out_channels": (16,),
+}
+MAKERS = {"small": partial(tiny.stable, **ONE_BLOCK), "stable": tiny.stable, "xl": tiny.xl, "flux": tiny.flux}
+"""To trace a network takes its time with the number of its blocks."""
 
 
 @pytest.mark.parametrize(
     ("name", "target"),
     [
-        ("stable", Target.ONNX),
+        ("small", Target.ONNX),
+        pytest.param("stable", Target.ONNX, marks=pytest.mark.slow),
         pytest.param("flux", Target.ONNX, marks=pytest.mark.slow),
         pytest.param("stable", Target.TORCHSCRIPT, marks=pytest.mark.slow),
         pytest.param("xl", Target.ONNX, marks=pytest.mark.slow),
