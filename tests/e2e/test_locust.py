@@ -24,7 +24,7 @@ def run(platform, out, target):
     """Some seconds of eight users; Locust's exit code, its words, and its table by name."""
     command = [
         *(str(programs("locust") / "locust"), "-f", str(FILE), "--host", platform.http, "--headless"),
-        *("--users", "8", "--spawn-rate", "8", "--run-time", "10s", "--stop-timeout", "20"),
+        *("--users", "8", "--spawn-rate", "8", "--run-time", "5s", "--stop-timeout", "20"),
         *("--csv", str(out / "table"), "--only-summary"),
     ]
     environ = {key: value for key, value in os.environ.items() if key != "PEQUOD_API_KEY"}

@@ -21,6 +21,9 @@ from starlette.types import ASGIApp
 from services.common.rpc.http_protocol import BoundedProtocol
 from services.common.rpc.tls import ServerTls
 
+_STEPS_OF_AN_ARRIVAL = 3
+"""Of the loop, from when a connection was accepted until uvicorn knows of it."""
+
 
 class QuietServer(uvicorn.Server):
     """uvicorn without signal handlers: the process that embeds it decides when it ends."""
@@ -39,6 +42,20 @@ class QuietServer(uvicorn.Server):
         while not await self.on_tick(0):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ends.wait(), 1.0)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's own, which waits a tenth of a second for whoever is connected: not for nobody."""
+        for server in self.servers:
+            server.close()
+        for _ in range(_STEPS_OF_AN_ARRIVAL):
+            await asyncio.sleep(0)
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
+            return
+        for bound in sockets or ():
+            bound.close()
+        for server in self.servers:
+            await server.wait_closed()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
