@@ -80,7 +80,7 @@ setup: $(EXPORTED) ## Make .venv, install the locked packages, generate the stub
 run: setup ## Run the platform in the foreground; Ctrl-C ends it
 	@exec $(BIN)/pequod up
 
-test: setup $(CLIENTS) ## Run the tests (some 19 minutes on two cores); PEQUOD_CORPUS=folder adds those over the corpus
+test: setup $(CLIENTS) ## Run the tests (some 18 minutes on two cores); PEQUOD_CORPUS=folder adds those over the corpus
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-slow: setup $(CLIENTS) ## Run the long suites, and second forms of tests
