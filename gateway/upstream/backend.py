@@ -17,7 +17,7 @@ from gateway.upstream.trust import Credentials
 from services.common.rpc.server import MAX_MESSAGE_BYTES
 
 FIRST_DELAY = 0.05
-LONGEST_DELAY = 1.0
+LONGEST_DELAY = 0.25
 """Seconds between attempts to reach a backend that is down."""
 _LONGEST_CALL = 86400.0
 """Seconds that calls on a channel which another one has replaced may still take."""
@@ -33,9 +33,11 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     # The gateway's own rule decides about retries; grpc's would not know of `x-accepted`.
     ("grpc.enable_retries", 0),
     ("grpc.service_config_disable_resolution", 1),
+    # Our watch asks again only when such a pause is over: both together stay well under a second, in which
+    # whoever has started must be called. The second line is how long a connection may take to be made.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 300),
     # Notices within eight seconds a peer that stands still, or vanished without closing; no faster than our
     # servers allow. The answer is awaited for the longer of the two timeouts, and the second is a minute.
     ("grpc.keepalive_time_ms", 4_000),
