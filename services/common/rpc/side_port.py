@@ -44,7 +44,10 @@ class QuietServer(uvicorn.Server):
                 await asyncio.wait_for(self._ends.wait(), 1.0)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's own, which waits a tenth of a second for whoever is connected: not for nobody."""
+        """As uvicorn's own, but at once where nobody is connected; that one sleeps a tenth of a second.
+
+        And whoever was accepted just before is answered; that one asks too early who there is.
+        """
         for server in self.servers:
             server.close()
         for _ in range(_STEPS_OF_AN_ARRIVAL):
